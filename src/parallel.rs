@@ -22,6 +22,11 @@ pub fn both<A: Send, B>(threads: usize, one: impl FnOnce() -> A + Send, other: i
     })
 }
 
+/// The number of threads for making two parts with [`both`] from this number of items, at most `threads`.
+pub fn threads_to_make(items: usize, threads: usize) -> usize {
+    if items < MIN_PER_THREAD { 1 } else { threads }
+}
+
 /// The number of threads for comparing two parts with [`both`], each of this number of items.
 pub fn threads_for(items: usize) -> usize {
     if items < MIN_COMPARED { 1 } else { 2 }

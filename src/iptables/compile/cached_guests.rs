@@ -4,9 +4,10 @@ use super::sets::{DroppedSets, Sets};
 use super::shared_config::{Basis, SharedConfig};
 use crate::config::GuestConfig;
 use crate::iptables::names;
-use crate::iptables::ruleset::Ruleset;
-use crate::model::{Family, PerFamily, Report};
+use crate::iptables::ruleset::{Rule, Ruleset};
+use crate::model::{Family, Interface, PerFamily, Report};
 use crate::parallel;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The rules of all guests.
@@ -36,18 +37,49 @@ struct AllGuests {
 }
 
 /// The difference between the rules of all guests before and after an update.
-struct Change {
+pub struct Change {
     removed: Vec<Arc<GuestRuleset>>,
     added: Vec<Arc<GuestRuleset>>,
 }
 
+/// The parts of the guests' rules to which the chains of the node refer.
+pub struct GuestLinks {
+    /// The devices with rules.
+    pub devices: Vec<Interface>,
+    /// The rules of PVEFW-IPS.
+    pub to_queues: Vec<Rule>,
+    /// The groups that the rules use.
+    pub groups: BTreeSet<String>,
+}
+
+impl Change {
+    /// The number of guests whose rules were compiled.
+    pub fn compiled(&self) -> usize {
+        self.added.len()
+    }
+}
+
 impl GuestRulesets {
-    /// Updates them to these guests. The sets and chains of all guests are generated if the firewall is enabled.
-    pub fn update(&mut self, guests: &[Arc<GuestConfig>], shared: &Arc<SharedConfig>, basis: &Basis, threads: usize) {
-        let change = self.compile(guests, basis, threads);
-        let old = self.all.take().filter(|old| basis.enabled && Arc::ptr_eq(&old.shared, shared));
-        let replaced = old.and_then(|old| old.replace(&change));
-        self.all = replaced.or_else(|| basis.enabled.then(|| self.join(shared, basis, threads)));
+    /// Generates the sets and chains of all guests, or replaces those that have changed.
+    pub fn update(&mut self, change: &Change, shared: &Arc<SharedConfig>, basis: &Basis) {
+        let old = self.all.take().filter(|old| Arc::ptr_eq(&old.shared, shared));
+        let replaced = old.and_then(|old| old.replace(change));
+        self.all = Some(replaced.unwrap_or_else(|| self.join(shared, basis)));
+    }
+
+    /// Discards the sets and chains of all guests.
+    pub fn clear(&mut self) {
+        self.all = None;
+    }
+
+    /// The parts to which the chains of the node refer. They do not depend on dropped sets.
+    pub fn links(&self) -> GuestLinks {
+        let groups: BTreeSet<&String> = self.iter().flat_map(|rules| &rules.groups).collect();
+        GuestLinks {
+            devices: self.iter().flat_map(|rules| rules.devices.iter().cloned()).collect(),
+            to_queues: self.iter().flat_map(|rules| rules.to_queues.iter().cloned()).collect(),
+            groups: groups.into_iter().cloned().collect(),
+        }
     }
 
     /// The rules of each guest, in their order.
@@ -68,8 +100,8 @@ impl GuestRulesets {
         self.all.as_ref().map_or(&[], |all| &all.reports)
     }
 
-    /// Compiles the rules of guests that are not cached.
-    fn compile(&mut self, guests: &[Arc<GuestConfig>], basis: &Basis, threads: usize) -> Change {
+    /// Compiles the rules of guests that are not cached; [`update`](Self::update) adds them to those of all guests.
+    pub fn compile(&mut self, guests: &[Arc<GuestConfig>], basis: &Basis, threads: usize) -> Change {
         // both are in the same order
         let mut old = std::mem::take(&mut self.guests).into_iter().peekable();
         let mut removed = Vec::new();
@@ -95,7 +127,7 @@ impl GuestRulesets {
     }
 
     /// Joins the rules of all guests. A guest with a set that is dropped for a name collision is compiled again.
-    fn join(&mut self, shared: &Arc<SharedConfig>, basis: &Basis, threads: usize) -> AllGuests {
+    fn join(&mut self, shared: &Arc<SharedConfig>, basis: &Basis) -> AllGuests {
         let mut sets = Sets::default();
         sets.add(&shared.sets);
         let mut by_vmid: Vec<&mut CachedGuest> = self.guests.iter_mut().collect();
@@ -108,9 +140,9 @@ impl GuestRulesets {
             }
         }
         let table = |family| self.iter().flat_map(|rules| &rules.filter[family]).cloned().collect();
-        let bridge = || self.iter().flat_map(|rules| &rules.bridge).cloned().collect();
-        let (v4, (v6, bridge)) = parallel::both(threads, || table(Family::V4), || (table(Family::V6), bridge()));
-        let ruleset = Ruleset { filter: PerFamily { v4, v6 }, bridge, sets: sets.live, ..Ruleset::default() };
+        let filter = PerFamily { v4: table(Family::V4), v6: table(Family::V6) };
+        let bridge = self.iter().flat_map(|rules| &rules.bridge).cloned().collect();
+        let ruleset = Ruleset { filter, bridge, sets: sets.live, ..Ruleset::default() };
         AllGuests { shared: shared.clone(), ruleset, reports: sets.reports }
     }
 }

@@ -3,7 +3,7 @@
 //! The rules of a guest depend on its own files and on a [`Basis`] that rarely changes; the chains of the node depend on the
 //! files of cluster and host. Each result is cached with its inputs, and generated again when these differ. The output is the
 //! same, byte for byte, as with an empty cache.
-use super::cached_guests::GuestRulesets;
+use super::cached_guests::{GuestLinks, GuestRulesets};
 use super::cached_node_chains::{Groups, Links, OwnChains};
 use super::sets::SetNames;
 use super::shared_config::{Basis, Node, SharedConfig};
@@ -13,8 +13,9 @@ use crate::inputs::{Facts, Tree};
 use crate::iptables::ruleset::Ruleset;
 use crate::model::{DaemonOptions, Failsafe, Family, Filtered, Report};
 use crate::node::Localnet;
+use crate::parallel;
 use crate::settings::Settings;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Compiles a node's configuration incrementally.
@@ -92,7 +93,7 @@ impl CompileCache {
         let basis = Basis::of(&shared, enabled, &facts.options, &configuration.databases);
         let mut guests = if old_basis.as_ref() == Some(&basis) { old_guests } else { GuestRulesets::default() };
         drop(old_basis);
-        guests.update(&configuration.guests, &shared, &basis, threads);
+        let change = guests.compile(&configuration.guests, &basis, threads);
 
         let mut reports: Vec<Report> = configuration.reports().chain(&shared.reports).cloned().collect();
         let (used, user_defined) = configuration.local_network();
@@ -107,17 +108,24 @@ impl CompileCache {
         };
         let mut chains = None;
         if enabled {
-            let ips = guests.iter().any(|rules| !rules.to_queues.is_empty());
+            let links = guests.links();
             let corosync = &configuration.network.corosync;
+            let ips = !links.to_queues.is_empty();
             let node = Node { shared: &shared, basis: &basis, corosync, altnames: &facts.altnames, ips };
+            let (made, ()) = parallel::both(
+                parallel::threads_to_make(change.compiled(), threads),
+                || NodeChains::reuse_or_build(old_chains, &node, links),
+                || guests.update(&change, &shared, &basis),
+            );
             reports.extend_from_slice(guests.set_reports());
-            let made = NodeChains::reuse_or_build(old_chains, &node, &guests);
             let mut ruleset = guests.ruleset();
             made.join(&mut ruleset);
             failsafe(&basis, &facts.options.failsafe, &mut ruleset);
             compiled.ruleset = Arc::new(ruleset);
             compiled.filtered = Filtered { host: shared.host.options.enable, ..filtered(&guests) };
             chains = Some(made);
+        } else {
+            guests.clear();
         }
         reports.extend(guests.iter().flat_map(|rules| rules.reports.iter().cloned()));
         compiled.reports = in_order(reports);
@@ -136,18 +144,15 @@ impl CompileCache {
 }
 
 impl NodeChains {
-    fn reuse_or_build(old: Option<Self>, node: &Node<'_>, guests: &GuestRulesets) -> Self {
+    fn reuse_or_build(old: Option<Self>, node: &Node<'_>, of_guests: GuestLinks) -> Self {
         let (own, links, groups) = match old {
             Some(old) => (Some(old.own), Some(old.links), old.groups),
             None => (None, None, Groups::default()),
         };
-        let devices = guests.iter().flat_map(|rules| rules.devices.iter().cloned()).collect();
-        let to_queues = guests.iter().flat_map(|rules| rules.to_queues.iter().cloned()).collect();
         let own = OwnChains::reuse_or_build(own, node);
-        let mut in_use: BTreeSet<&String> = own.groups.iter().collect();
-        in_use.extend(guests.iter().flat_map(|rules| &rules.groups));
-        let groups = groups.reuse_or_build(node, in_use);
-        NodeChains { links: Links::reuse_or_build(links, node, devices, to_queues), groups, own }
+        let groups = groups.reuse_or_build(node, own.groups.union(&of_guests.groups).collect());
+        let links = Links::reuse_or_build(links, node, of_guests.devices, of_guests.to_queues);
+        NodeChains { own, links, groups }
     }
 
     /// Adds these chains to those of the guests.
