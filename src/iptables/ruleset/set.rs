@@ -59,7 +59,10 @@ impl Set {
         let net = net.trunc();
         self.signature = CachedSignature::default();
         self.lengths |= bit(net.prefix_len());
-        self.entries.insert(canonical_net(net).into(), SetMember { net, nomatch });
+        let mut text = EcoString::new();
+        // writing to a string never fails
+        let _ = put_net(net, &mut text);
+        self.entries.insert(text, SetMember { net, nomatch });
     }
 
     /// The number of entries.
@@ -135,21 +138,25 @@ fn bit(length: u8) -> u128 {
 /// An address as printed by ipset(8), in the format of inet_ntop(3).
 #[must_use]
 pub fn canonical_address(address: IpAddr) -> String {
+    string(|out| put_address(address, out))
+}
+
+fn put_address(address: IpAddr, out: &mut impl Write) -> fmt::Result {
     match address {
         IpAddr::V6(v6) if embeds_v4(v6) => {
             let [.., a, b, c, d] = v6.octets();
-            format!("::{a}.{b}.{c}.{d}")
+            write!(out, "::{a}.{b}.{c}.{d}")
         }
-        IpAddr::V6(v6) => v6.to_string(),
+        IpAddr::V6(v6) => write!(out, "{v6}"),
         // the common case, faster than the formatter
-        IpAddr::V4(v4) => string(|out| {
+        IpAddr::V4(v4) => {
             let [a, b, c, d] = v4.octets();
             number(out, a.into())?;
             [b, c, d].into_iter().try_for_each(|octet| {
                 out.write_str(".")?;
                 number(out, octet.into())
             })
-        }),
+        }
     }
 }
 
@@ -162,8 +169,16 @@ fn embeds_v4(address: Ipv6Addr) -> bool {
 /// A network as printed by ipset(8): canonical, and a single address without prefix length.
 #[must_use]
 pub fn canonical_net(net: IpNet) -> String {
-    let address = canonical_address(net.network());
-    if net.prefix_len() == net.max_prefix_len() { address } else { format!("{address}/{}", net.prefix_len()) }
+    string(|out| put_net(net, out))
+}
+
+fn put_net(net: IpNet, out: &mut impl Write) -> fmt::Result {
+    put_address(net.network(), out)?;
+    if net.prefix_len() < net.max_prefix_len() {
+        out.write_str("/")?;
+        number(out, net.prefix_len().into())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
