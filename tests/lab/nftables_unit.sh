@@ -238,7 +238,7 @@ reset_counters
 filtered 'with iptables again'
 none_arrived 'guests restarted after nftables: 0'
 [[ $(admin_table) == "$admin" ]] || fail "the table of the administrator was changed: $(admin_table)"
-# what is wrong for a short time during the switch: each warning ends. A slow machine reports how long an update took
-passing='rules are kept until|this firewall continues to filter|of the nftables backend are also in force|is a port of vmbr0 and not of fwbr|update took|^-- '
+# what is wrong for a short time during the switch or after a stop: each warning ends. A slow machine reports how long an update took
+passing='rules are kept until|this firewall continues to filter|are not live: nothing is filtered|of the nftables backend are also in force|is a port of vmbr0 and not of fwbr|update took|^-- '
 if journalctl --no-pager -q -u proxmox-firewall -u pve-firewall -p warning | grep -vE "$passing"; then fail 'there are warnings'; fi
 step 'the section on nftables of the manual works'
