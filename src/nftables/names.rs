@@ -201,7 +201,7 @@ pub const BRIDGE_MAP: &str = "bridge-map";
 
 /// The base chain of the SYN flood protection.
 pub const RAW: &str = "raw";
-/// The base chain that assigns conntrack helpers.
+/// The base chain that assigns conntrack helpers, in each table.
 pub const HELPERS: &str = "helpers";
 /// The base chain for packets to the node.
 pub const INPUT: &str = "input";

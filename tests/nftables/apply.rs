@@ -1,6 +1,7 @@
 //! Updates on the real kernel, with only the host's table: not every kernel tracks connections in bridges.
 use crate::netns::Netns;
 use crate::{nft_trees, trees};
+use pve_firewall::inputs::File;
 use pve_firewall::nftables::apply::{Firewall, Outcome};
 use pve_firewall::nftables::live::{Live, LiveChain, LiveRule, LiveTable};
 use pve_firewall::nftables::names::{Name, TableName};
@@ -205,6 +206,33 @@ fn several_refused_rules_of_a_chain_affect_only_themselves() {
     assert_eq!(live.len(), all - 4, "{live:#?}");
     for (number, rule) in (1..=4).zip(&live) {
         assert!(rule.trim_start().starts_with(&format!("tcp dport {number} drop")), "{live:#?}");
+    }
+}
+
+#[test]
+fn a_refused_helper_affects_only_itself() {
+    let mut tree = trees::vm_tree("", "");
+    let options = "[OPTIONS]\nnf_conntrack_helpers: ftp,irc,tftp\n";
+    tree.files.insert("nodes/n1/host.fw".into(), File::Content(options.as_bytes().into()));
+    let mut wanted = nft_trees::rules(&tree, &nft_trees::facts());
+    wanted.tables.remove(&TableName::Guests);
+    for absent in [&["helper-irc-tcp"][..], &["helper-irc-tcp", "helper-tftp-udp"]] {
+        let helpers = &mut wanted.tables.get_mut(&TableName::Host).unwrap().helpers;
+        absent.iter().for_each(|name| helpers.get_mut(*name).unwrap().kind = "absent");
+        let refused = Arc::new(wanted.clone());
+        let mut node = Node::new("nft-helper");
+        let outcome = node.update(&refused);
+        assert!(outcome.changed && outcome.errors.len() == absent.len(), "{outcome:#?}");
+        for (name, error) in absent.iter().zip(&outcome.errors) {
+            assert!(error.starts_with("/etc/pve/nodes/n1/host.fw:2: a rule of chain helpers is refused: "), "{error}");
+            assert!(error.contains(&format!("ct helper set \"{name}\" ")) && error.ends_with("; left out"), "{error}");
+        }
+        assert_eq!(node.chain("helpers").len(), 3 - absent.len());
+        assert!(node.list().contains("chain cluster-in"));
+        assert_eq!(node.update(&refused), Outcome { changed: false, ..outcome }, "it is not tried in each update");
+        for name in absent {
+            assert!(!node.list().contains(name), "{}", node.list());
+        }
     }
 }
 

@@ -160,6 +160,28 @@ fn sets_of_sdn_are_in_the_table_that_uses_them() {
     assert_eq!(ends(TableName::Host, "v4-sdn/vnet0-all"), None);
 }
 
+#[test]
+fn both_tables_assign_conntrack_helpers() {
+    for (options, tables) in [("", &[TableName::Host, TableName::Guests][..]), ("enable: 0\n", &[TableName::Guests])] {
+        let mut tree = trees::vm_tree("", "");
+        let text = format!("[OPTIONS]\n{options}nf_conntrack_helpers: ftp,irc\n");
+        tree.files.insert("nodes/n1/host.fw".into(), File::Content(text.as_bytes().into()));
+        let ruleset = nft_trees::rules(&tree, &nft_trees::facts());
+        assert_eq!(ruleset.tables.keys().copied().collect::<Vec<_>>(), tables);
+        for table in tables {
+            assert_eq!(
+                chain(&ruleset, *table, "helpers"),
+                [
+                    r#"tcp dport 21 ct helper set "helper-ftp-tcp""#,
+                    r#"meta protocol ip tcp dport 6667 ct helper set "helper-irc-tcp""#
+                ]
+            );
+            let helpers: Vec<_> = ruleset.tables[table].helpers.keys().map(|name| name.as_str()).collect();
+            assert_eq!(helpers, ["helper-ftp-tcp", "helper-irc-tcp"]);
+        }
+    }
+}
+
 /// The rules of `--strict-layer2` at the beginning of a guest's chain; `conf` is added to its device line with `firewall=1`.
 fn strict_layer2_rules(conf: &str, options: &str, direction: &str) -> Vec<String> {
     let mut tree = trees::vm_tree("", options);

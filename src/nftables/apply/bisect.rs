@@ -108,6 +108,7 @@ impl Search<'_> {
                     *change = ChainChange::Rewrite;
                 }
             }
+            table.remove_unused_helpers();
         }
         match tools::run("nft", &["-c", "-f", "-"], &script(&plan, &wanted).text, self.limit) {
             Err(error) if error.is_exit_status() => Err(error.stderr().lines().next().unwrap_or_default().to_string()),

@@ -2,7 +2,7 @@
 use super::bisect::RefusedRule;
 use crate::nftables::names::{Name, TableName};
 use crate::nftables::plan::LiveCache;
-use crate::nftables::ruleset::{Action, Chain, Ruleset, Signature};
+use crate::nftables::ruleset::{Action, Chain, Ruleset, Signature, Table};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,6 +92,8 @@ impl Quarantine {
                 accepted.kept_chains.insert((*table, name.clone()));
             }
         }
+        // the kernel may refuse the helper itself
+        accepted.tables.values_mut().for_each(Table::remove_unused_helpers);
         Cow::Owned(accepted)
     }
 

@@ -50,7 +50,7 @@ fn host_table(node: &Node<'_>, shared: &Shared) -> Table {
     part.join(&forward::routed(node, shared));
     part.join(&forward::vnets(node, shared, TableName::Host));
     let mut table = Table::default();
-    raw::add(node, &mut table);
+    raw::of_host(node, &mut table);
     maps::of_host(node, &mut table);
     finish(node, shared, TableName::Host, part, &mut table);
     table
@@ -61,6 +61,7 @@ fn guests_table(node: &Node<'_>, shared: &Shared, used: &Uses) -> Table {
     part.join(&forward::vnets(node, shared, TableName::Guests));
     part.uses.join(used);
     let mut table = Table::default();
+    raw::of_guests(node, &mut table);
     maps::of_guests(node, &mut table);
     finish(node, shared, TableName::Guests, part, &mut table);
     table

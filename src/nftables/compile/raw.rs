@@ -1,4 +1,5 @@
-//! The rules before all others: SYN flood protection, and conntrack helpers.
+//! The rules before all others: SYN flood protection, and conntrack helpers. Packets that a bridge forwards pass only the guests'
+//! table, so both tables assign helpers.
 use super::chain_builder::Builder;
 use super::{Node, TablePart};
 use crate::model::{Family, OptionKey, TcpFlags};
@@ -10,10 +11,17 @@ const SOURCES: u32 = 65_536;
 /// The default timeout of a source, in seconds.
 const SOURCE_TIMEOUT: u64 = 60;
 
-/// Adds these rules to the host's table.
-pub fn add(node: &Node<'_>, table: &mut Table) {
+/// Adds the rules of the host's table.
+pub fn of_host(node: &Node<'_>, table: &mut Table) {
     let mut part = TablePart::default();
     synflood(node, table, &mut part);
+    helpers(node, table, &mut part);
+    table.chains.extend(part.chains);
+}
+
+/// Adds the rules of the guests' table.
+pub fn of_guests(node: &Node<'_>, table: &mut Table) {
+    let mut part = TablePart::default();
     helpers(node, table, &mut part);
     table.chains.extend(part.chains);
 }

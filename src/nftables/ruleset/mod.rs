@@ -37,6 +37,23 @@ pub struct Table {
     pub helpers: BTreeMap<Name, HelperObject>,
 }
 
+impl Table {
+    /// Removes the helpers that no rule of a base chain assigns; no other chain assigns helpers.
+    pub fn remove_unused_helpers(&mut self) {
+        if self.helpers.is_empty() {
+            return;
+        }
+        let base_chains = self.chains.values().filter(|chain| chain.hook().is_some());
+        let rules = base_chains.flat_map(|chain| chain.rules());
+        let assigned = |rule: &Rule| match &rule.action {
+            Action::CtHelper(name) => Some(name.clone()),
+            _ => None,
+        };
+        let used: BTreeSet<Name> = rules.filter_map(assigned).collect();
+        self.helpers.retain(|name, _| used.contains(name));
+    }
+}
+
 /// The result of compiling a configuration. A table that is absent here is deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {

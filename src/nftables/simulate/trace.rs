@@ -1,7 +1,7 @@
 //! Converts the result to the form that both simulators share.
 use super::{Answer, At, Step, Verdict, Walk, simulate};
 use crate::model;
-use crate::nftables::names::{Name, TableName};
+use crate::nftables::names::Name;
 use crate::nftables::ruleset::{Action, Hook, Rejection, Rule, Ruleset};
 use crate::simulate::{Decided, Sent, Trace, TracedDecision, TracedHop, TracedRule, TracedTable};
 
@@ -75,9 +75,9 @@ fn hop((at, walk): &(At, Walk<'_>)) -> TracedHop {
 
 fn notes(ruleset: &Ruleset, answer: &Answer<'_>) -> Vec<&'static str> {
     let mut notes = Vec::new();
-    let early = |hook: &Hook| hook.name == "prerouting";
-    let host = ruleset.tables.get(&TableName::Host).into_iter().flat_map(|table| table.chains.values());
-    if host.filter_map(|chain| chain.hook()).any(|hook| early(&hook)) {
+    let early = |hook: &Hook| hook.name == "prerouting" && hook.priority < 0;
+    let chains = ruleset.tables.values().flat_map(|table| table.chains.values());
+    if chains.filter_map(|chain| chain.hook()).any(|hook| early(&hook)) {
         notes.push("not simulated: the SYN flood limit and conntrack helpers");
     }
     let queued = |(_, walk): &(At, Walk<'_>)| {

@@ -1,7 +1,8 @@
 //! FTP through the firewall: a real server in a guest, a real client on the external host.
-use super::scenario::{GUEST100, HOST, Program, Scenario, wait_for};
+use super::scenario::{GUEST100, HOST, Program, Scenario, host, tracking_backends, wait_for};
 use crate::testbed::VM100;
 use crate::wait::OutputInTime;
+use pve_firewall::model::BackendKind;
 use std::fs;
 use std::path::Path;
 
@@ -45,14 +46,19 @@ const ACTIVE: [&[&str]; 2] = [&["--ftp-port", "-", "--disable-eprt"], &["--ftp-p
 #[test]
 fn the_conntrack_helper_allows_the_data_connection() {
     assert!(Path::new("/proc/sys/net/netfilter").exists(), "no connection tracking");
-    let scenario = Scenario::new(&[(GUEST100, GUEST), (HOST, "[OPTIONS]\nnf_conntrack_helpers: ftp\n")]);
+    tracking_backends().for_each(helper_allows_data_connections);
+}
+
+fn helper_allows_data_connections(kind: BackendKind) {
+    let with_helper = host(kind, "nf_conntrack_helpers: ftp\n");
+    let scenario = Scenario::with_backend(kind, &[(GUEST100, GUEST), (HOST, &with_helper)]);
     scenario.testbed.assign_addresses();
     let _server = server(&scenario);
     wait_for("the server", || (get(&scenario, PASSIVE[0], "5").0 == 0).then_some(()));
     for options in PASSIVE.into_iter().chain(ACTIVE) {
         assert_eq!(get(&scenario, options, "20"), (0, GREETING.to_string()), "{options:?}");
     }
-    scenario.change(&[(HOST, "[OPTIONS]\n")]);
+    scenario.change(&[(HOST, &host(kind, ""))]);
     for options in [PASSIVE[0], ACTIVE[0]] {
         assert_eq!(get(&scenario, options, "2"), (TIMED_OUT, String::new()), "{options:?}");
     }

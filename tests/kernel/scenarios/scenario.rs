@@ -1,5 +1,6 @@
 //! The node of the test bed with a running daemon.
 use crate::netns::Netns;
+use crate::nft_trees::has_bridge_conntrack;
 use crate::node::collect_log;
 pub use crate::testbed::conf;
 use crate::testbed::probe::{self, Probe, ProbeResult};
@@ -31,6 +32,17 @@ pub const GUEST101: &str = "firewall/101.fw";
 pub const GUEST200: &str = "firewall/200.fw";
 /// An enabled firewall with default options.
 pub const ON: &str = "[OPTIONS]\nenable: 1\n";
+
+/// The backends with which this kernel tracks the connections of guests.
+pub fn tracking_backends() -> impl Iterator<Item = BackendKind> {
+    BackendKind::ALL.into_iter().filter(|kind| *kind == BackendKind::Iptables || has_bridge_conntrack())
+}
+
+/// host.fw with these options and the one that selects a backend.
+pub fn host(kind: BackendKind, options: &str) -> String {
+    let nftables = if kind == BackendKind::Nftables { "nftables: 1\n" } else { "" };
+    format!("[OPTIONS]\n{nftables}{options}")
+}
 
 /// The test bed with a running daemon.
 pub struct Scenario {
@@ -76,6 +88,17 @@ impl Scenario {
         let selected = [(HOST, "[OPTIONS]\nnftables: 1\n")];
         let scenario = Scenario::launch(BackendKind::Nftables, "exec \"$@\"", options, &[&selected, files].concat());
         wait_for("the first update", || scenario.last_update());
+        scenario
+    }
+
+    /// The same as [`Scenario::new`], with the daemon of a backend.
+    pub fn with_backend(kind: BackendKind, files: &[(&str, &str)]) -> Self {
+        println!("{kind:?}");
+        if kind == BackendKind::Iptables {
+            return Scenario::new(files);
+        }
+        let scenario = Scenario::nftables(&[], files);
+        scenario.wait_until_live();
         scenario
     }
 
