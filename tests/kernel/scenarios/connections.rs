@@ -1,9 +1,10 @@
 //! Packets of an established connection pass, also after updates; other packets do not.
-use super::scenario::{GUEST100, HOST, Scenario, WAIT_LIMIT};
+use super::scenario::{GUEST100, HOST, Scenario, WAIT_LIMIT, host, tracking_backends};
 use crate::testbed::Endpoint::Outside;
 use crate::testbed::VM100;
 use crate::testbed::probe::{Probe, ProbeResult};
 use pve_firewall::iptables::ruleset::{Family, TcpFlags};
+use pve_firewall::model::BackendKind;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -42,7 +43,11 @@ impl Connection {
 
 #[test]
 fn an_established_connection_survives_updates_that_refuse_new_ones() {
-    let scenario = Scenario::new(&[(GUEST100, OPEN)]);
+    tracking_backends().for_each(connection_survives_updates);
+}
+
+fn connection_survives_updates(kind: BackendKind) {
+    let scenario = Scenario::with_backend(kind, &[(GUEST100, OPEN)]);
     scenario.testbed.assign_addresses();
     let server = scenario.testbed.netns(VM100).run(|| TcpListener::bind("10.0.0.100:80")).unwrap();
     let mut first = Connection::open(&scenario, &server, WAIT_LIMIT).expect("the rule accepts it");
@@ -58,7 +63,11 @@ fn an_established_connection_survives_updates_that_refuse_new_ones() {
 
 #[test]
 fn replies_pass_and_new_connections_do_not() {
-    let mut scenario = Scenario::new(&[(GUEST100, CLOSED)]);
+    tracking_backends().for_each(only_replies_pass);
+}
+
+fn only_replies_pass(kind: BackendKind) {
+    let mut scenario = Scenario::with_backend(kind, &[(GUEST100, CLOSED)]);
     let answer =
         || Probe::tcp(Outside, VM100, Family::V4, 40_000).ports(443, 40_000).flags(TcpFlags::SYN.and(TcpFlags::ACK));
     scenario.check_all(ProbeResult::Dropped, [answer()]);
@@ -72,12 +81,16 @@ fn replies_pass_and_new_connections_do_not() {
 
 #[test]
 fn invalid_packets_pass_only_if_enabled() {
-    let mut scenario = Scenario::new(&[(GUEST100, "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n")]);
+    tracking_backends().for_each(option_accepts_invalid_packets);
+}
+
+fn option_accepts_invalid_packets(kind: BackendKind) {
+    let mut scenario = Scenario::with_backend(kind, &[(GUEST100, "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n")]);
     let invalid = || {
         let tcp = |port, flags| Probe::tcp(Outside, VM100, Family::V4, port).flags(flags);
         [tcp(1, TcpFlags::SYN.and(TcpFlags::ACK)), tcp(2, TcpFlags::RST), Probe::icmp(Outside, VM100, 0)]
     };
     scenario.check_all(ProbeResult::Dropped, invalid());
-    scenario.change(&[(HOST, "[OPTIONS]\nnf_conntrack_allow_invalid: 1\n")]);
+    scenario.change(&[(HOST, &host(kind, "nf_conntrack_allow_invalid: 1\n"))]);
     scenario.check_all(ProbeResult::Arrived, invalid());
 }
