@@ -1,9 +1,10 @@
 //! Suricata on the queue of a guest with `ips: 1`.
-use super::scenario::{GUEST100, ON, Program, Scenario, wait_for};
+use super::scenario::{GUEST100, ON, Program, Scenario, tracking_backends, wait_for};
 use crate::testbed::Endpoint::Outside;
 use crate::testbed::VM100;
 use crate::testbed::probe::{Probe, ProbeResult};
 use pve_firewall::iptables::ruleset::Family;
+use pve_firewall::model::BackendKind;
 use std::fs;
 use std::path::PathBuf;
 
@@ -39,7 +40,11 @@ fn suricata(scenario: &Scenario) -> (Program, PathBuf) {
 
 #[test]
 fn suricata_inspects_accepted_packets() {
-    let mut scenario = Scenario::new(&[(GUEST100, ON)]);
+    tracking_backends().for_each(accepted_packets_are_inspected);
+}
+
+fn accepted_packets_are_inspected(kind: BackendKind) {
+    let mut scenario = Scenario::with_backend(kind, &[(GUEST100, ON)]);
     scenario.write(GUEST100, GUEST);
     let mut number = 30_000;
     let mut udp = |port| {
