@@ -32,7 +32,7 @@ pub struct Compared<'a> {
 type Difference = (u64, fn(&Compared<'_>) -> bool);
 
 /// The first difference that explains the results is taken.
-pub const DIFFERENCES: [Difference; 14] = [
+pub const DIFFERENCES: [Difference; 17] = [
     // layer2_protocols without IP drops IP packets
     (29, |compared| compared.nftables_by("layer2_protocols: ")),
     // ICMP errors are accepted before connection tracking
@@ -50,7 +50,8 @@ pub const DIFFERENCES: [Difference; 14] = [
     }),
     // a policy accepts IGMP and MLD only to multicast addresses
     (39, |compared| {
-        compared.iptables_by("for multicast snooping")
+        // a packet that the policy of the sender accepts may be for the node
+        ["for multicast snooping", "IGMP of the host"].iter().any(|one| compared.iptables_by(one))
             && !compared.probe.packet.dest.is_some_and(|dest| dest.is_multicast())
     }),
     // the set management contains the networks of the node's other addresses
@@ -64,12 +65,33 @@ pub const DIFFERENCES: [Difference; 14] = [
         let discovery = ["neighbour discovery", "ndp", "radv"].iter().any(|one| compared.nftables_by(one));
         redirect && compared.family() == Some(Family::V6) && discovery
     }),
+    // `radv: 1` accepts router advertisements of a guest also with `ndp: 0`
+    (44, |compared| {
+        let advertised = matches!(compared.probe.packet.icmp, Some((134, _))) && compared.family() == Some(Family::V6);
+        let text = match compared.probe.from {
+            Endpoint::Guest(index) => compared.files.get(&format!("firewall/{}.fw", DEVICES[index].vmid)),
+            Endpoint::Host | Endpoint::Outside => None,
+        };
+        let only = text.is_some_and(|text| text.contains("\nndp: 0\n") && text.contains("\nradv: 1\n"));
+        advertised && only && compared.verdicts().1 == Verdict::Accept
+    }),
     // `dhcp: 0` and `ndp: 0` drop the packets
     (34, |compared| ["dhcp: 0", "ndp: 0"].iter().any(|off| compared.nftables_by(off))),
-    // `ebtables: 0` does not switch the ARP filters off
+    // `ebtables: 0` does not switch the filters for ARP and other ethertypes off
     (40, |compared| {
         let off = compared.files["firewall/cluster.fw"].contains("\nebtables: 0\n");
-        off && compared.probe.packet.layer == Layer::Arp && compared.verdicts() == (Verdict::Accept, Verdict::Drop)
+        let filter = ["macfilter", "ipfilter", "layer2_protocols"].iter().any(|one| compared.nftables_by(one));
+        off && compared.family().is_none() && compared.verdicts() == (Verdict::Accept, Verdict::Drop) && filter
+    }),
+    // rules and policies of guests apply to all ethertypes
+    (36, |compared| {
+        let other = matches!(compared.probe.packet.layer, Layer::Other(_));
+        other && compared.verdicts() == (Verdict::Accept, Verdict::Drop)
+    }),
+    // rules apply to IP packets with a tag, and layer2_protocols lists the protocol behind it
+    (43, |compared| {
+        let tagged = compared.probe.packet.frame.tagged;
+        tagged && (compared.verdicts().0 == Verdict::Accept || compared.iptables_by("layer2_protocols"))
     }),
     // the blacklist comes before neighbour discovery and known connections
     (5, |compared| {
@@ -172,10 +194,11 @@ impl Compared<'_> {
         }
     }
 
-    /// Whether an address of the packet is a broadcast address.
+    /// Whether an address of the packet is a broadcast address; the unspecified address is one for the kernel.
     fn has_broadcast_address(&self) -> bool {
         let packet = &self.probe.packet;
-        let mut broadcasts = testbed::broadcasts().into_iter().chain([Ipv4Addr::BROADCAST]).map(IpAddr::V4);
+        let mut broadcasts =
+            testbed::broadcasts().into_iter().chain([Ipv4Addr::BROADCAST, Ipv4Addr::UNSPECIFIED]).map(IpAddr::V4);
         broadcasts.any(|address| [packet.source, packet.dest].contains(&Some(address)))
     }
 

@@ -61,7 +61,7 @@ impl<'a> ChangedRules<'a> {
         let changed = self.clone();
         concern(
             path_between(from, to),
-            |hop| Tables::at(hop, layer).into_iter().flat_map(|tables| self.differences(tables, hop)).collect(),
+            |hop| Tables::at(hop, layer, false).into_iter().flat_map(|tables| self.differences(tables, hop)).collect(),
             move |difference, packet, hop| changed.is_affected(difference, packet, hop),
         )
     }

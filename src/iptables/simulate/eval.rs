@@ -251,9 +251,11 @@ impl EvalContext<'_> {
                     Layer::Ip(Family::V6) => "IPv6",
                     Layer::Other(0..0x600) => "Length",
                     Layer::Other(0x8100) => "802_1Q",
+                    Layer::Other(0x8137) => "IPX",
                     Layer::Other(0x88a8) => "S-TAG",
                     Layer::Other(0x8863) => "PPP_DISC",
                     Layer::Other(0x8864) => "PPP_SES",
+                    Layer::Other(0x88cc) => "LLDP",
                     Layer::Other(_) => return false,
                 };
                 name.as_str().eq_ignore_ascii_case(own)

@@ -56,7 +56,7 @@ pub fn simulate<'a>(ruleset: &'a Ruleset, sent: &Sent<'_>) -> Answer<'a> {
     for hop in path_between(from, to) {
         let mut at = EvalContext { ruleset, packet, broadcasts, hop: &hop, state, mark };
         let mut walks = Vec::new();
-        for tables in Tables::at(&hop, packet.layer) {
+        for tables in Tables::at(&hop, packet.layer, packet.frame.tagged) {
             let walk = walk::walk(tables, ruleset, &mut at);
             answer.verdict = walk.verdict;
             walks.push(walk);

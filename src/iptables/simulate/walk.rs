@@ -16,11 +16,12 @@ pub enum Tables {
 }
 
 impl Tables {
-    /// The tables evaluated at a hook, in order. On bridges ebtables is first (`NF_BR_PRI_FILTER_BRIDGED`).
-    pub(super) fn at(hop: &Hop, layer: Layer) -> Vec<Self> {
+    /// The tables evaluated at a hook, in order. On bridges ebtables is first (`NF_BR_PRI_FILTER_BRIDGED`), and only frames
+    /// without a tag continue with iptables (`bridge-nf-filter-vlan-tagged` is off).
+    pub(super) fn at(hop: &Hop, layer: Layer, tagged: bool) -> Vec<Self> {
         let bridge = matches!(hop, Hop::Bridge { .. }).then_some(Tables::Bridge);
         let ip = match layer {
-            Layer::Ip(family) => Some(Tables::Ip(family)),
+            Layer::Ip(family) => Some(Tables::Ip(family)).filter(|_| !tagged || bridge.is_none()),
             Layer::Arp | Layer::Other(_) => None,
         };
         bridge.into_iter().chain(ip).collect()

@@ -113,7 +113,7 @@ fn guest(rng: &mut Rng) -> String {
     }
     option(rng, &mut text, "ipfilter", &["0", "0", "1"]);
     option(rng, &mut text, "ips_queues", &["0", "1:3"]);
-    option(rng, &mut text, "layer2_protocols", &["ARP", "IPX", "ARP,IPX"]);
+    option(rng, &mut text, "layer2_protocols", &["ARP", "IPX", "ARP,IPX", "IPv4,802_1Q,PPP_SES"]);
     for key in ["policy_in", "policy_out"] {
         option(rng, &mut text, key, &["ACCEPT", "ACCEPT", "DROP", "REJECT"]);
     }

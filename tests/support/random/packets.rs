@@ -1,7 +1,7 @@
 //! Random packets that a node could receive, valid and spoofed.
 use super::pools::{self, once_in, pick};
 use crate::testbed::Endpoint;
-use crate::testbed::probe::Probe;
+use crate::testbed::probe::{Encapsulation, Probe};
 use crate::testbed::wire::PROTOCOLS;
 use fastrand::Rng;
 use pve_firewall::iptables::ruleset::{Family, MacAddr, TcpFlags};
@@ -31,11 +31,26 @@ fn random_endpoints(rng: &mut Rng) -> (Endpoint, Endpoint) {
     }
 }
 
+/// Ethertypes other than IP and ARP: IPX, both of PPPoE, LLDP, and one for experiments (IEEE 802).
+const ETHERTYPES: [u16; 5] = [0x8137, 0x8863, 0x8864, 0x88cc, 0x88b5];
+/// A VLAN of tagged packets.
+const VLAN: u16 = 5;
+
 fn probe(rng: &mut Rng) -> Probe {
     let (from, to) = random_endpoints(rng);
-    if !is_routed(from, to) && from != Endpoint::Host && to != Endpoint::Host && once_in(rng, 15) {
-        return maybe_spoofed(rng, Probe::arp(from, to));
+    let bridged = !is_routed(from, to) && from != Endpoint::Host && to != Endpoint::Host;
+    match rng.u32(..15) {
+        0 if bridged => maybe_spoofed(rng, Probe::arp(from, to)),
+        1 if bridged => {
+            let ethertype = ETHERTYPES[rng.usize(..ETHERTYPES.len())];
+            maybe_spoofed(rng, Probe::frame(from, to, Layer::Other(ethertype)))
+        }
+        2 if bridged => ip(rng, from, to).encapsulated(Encapsulation::Vlan(VLAN)),
+        _ => ip(rng, from, to),
     }
+}
+
+fn ip(rng: &mut Rng, from: Endpoint, to: Endpoint) -> Probe {
     let family = Family::ALL[rng.usize(..2)];
     let probe = match rng.u32(..10) {
         0..=3 => tcp(rng, from, to, family),

@@ -100,8 +100,13 @@ impl Probe {
 
     /// An ARP request.
     pub fn arp(from: Endpoint, to: Endpoint) -> Self {
+        Probe::frame(from, to, Layer::Arp)
+    }
+
+    /// A frame that carries no IP packet.
+    pub fn frame(from: Endpoint, to: Endpoint, layer: Layer) -> Self {
         let Probe { packet, .. } = Probe::new(from, to, Family::V4, 0);
-        let packet = Packet { layer: Layer::Arp, state: None, ..packet };
+        let packet = Packet { layer, state: None, ..packet };
         Probe { from, to, dest_mac: None, encapsulation: Encapsulation::Plain, packet }
     }
 
@@ -160,6 +165,7 @@ impl Probe {
     #[must_use]
     pub fn encapsulated(mut self, encapsulation: Encapsulation) -> Self {
         self.encapsulation = encapsulation;
+        self.packet.frame.tagged = matches!(encapsulation, Encapsulation::Vlan(_));
         self
     }
 
@@ -168,8 +174,9 @@ impl Probe {
         let packet = &self.packet;
         let mut ends = [(packet.source, packet.sport), (packet.dest, packet.dport)];
         ends.sort_unstable();
-        // each message has its own identifier
-        let message = if packet.icmp.is_some() || packet.layer == Layer::Arp { number + 1 } else { 0 };
+        // each message has its own identifier; only IP is tracked
+        let own = packet.icmp.is_some() || !matches!(packet.layer, Layer::Ip(_));
+        let message = if own { number + 1 } else { 0 };
         (packet.protocol, ends, message)
     }
 }
@@ -193,6 +200,9 @@ impl fmt::Display for Probe {
         }
         if let Some((kind, code)) = icmp {
             write!(f, ", message {kind}/{code}")?;
+        }
+        if self.encapsulation != Encapsulation::Plain {
+            write!(f, ", in {:?}", self.encapsulation)?;
         }
         if let Some(mac) = mac {
             write!(f, ", from MAC {}", super::text(*mac))?;
