@@ -83,7 +83,8 @@ fn the_daemon_starts_applies_changes_and_stops() {
     assert_eq!(node.own_rules(), "");
     assert_eq!(node.processes(), [0i32; 0]);
     assert_eq!(node.run_ok(&["status"]), "Status: enabled/stopped\n");
-    let left = ["lock/pvefw.lck", "pve-firewall/daemon.lock", "proxmox-nftables-firewall-force-disable"];
+    let left =
+        ["lock/pvefw.lck", "pve-firewall/daemon.lock", "proxmox-nftables-firewall-force-disable", "xtables.lock"];
     assert!(node.files("run").iter().all(|file| left.contains(&file.as_str())), "{:?}", node.files("run"));
     let messages = ["starting server", "server shutting down", "clear PVE-generated firewall rules"];
     for message in messages {

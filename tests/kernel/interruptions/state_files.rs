@@ -76,8 +76,12 @@ fn no_other_file_is_written() {
     let files: Vec<String> =
         folders.iter().flat_map(|top| node.files(top).into_iter().map(move |file| format!("{top}/{file}"))).collect();
     let ours = |file: &&String| !file.starts_with("etc/pve/") && *file != "sbin/pve-firewall";
-    // this file is the lock of ebtables-legacy
-    let lock = |file: &&String| ebtables(Variant::Legacy) == Variant::Legacy && *file == "var/lib/ebtables/lock";
+    // the locks of the legacy tools
+    let lock = |file: &&String| match file.as_str() {
+        "run/xtables.lock" => true,
+        "var/lib/ebtables/lock" => ebtables(Variant::Legacy) == Variant::Legacy,
+        _ => false,
+    };
     for file in files.iter().filter(ours).filter(|file| !lock(file)) {
         assert!(WRITTEN_FILES.contains(&file.as_str()), "{file}");
     }

@@ -147,7 +147,12 @@ fn lock_out((path, before, text): Lockout) {
     let mut forced = ssh.command(&ssh.firewall(&format!("try --yes --force {file}"))).spawn().unwrap();
     while ssh.is_accessible() {
         let ended = forced.try_wait().unwrap();
-        assert!(ended.is_none() && began.elapsed() < 5 * MINUTE, "{text}: SSH is still accessible; {ended:?}");
+        assert!(
+            ended.is_none() && began.elapsed() < 5 * MINUTE,
+            "{text}: SSH is still accessible; {ended:?} after {:?}; {:#?}",
+            began.elapsed(),
+            scenario.log()
+        );
         sleep(Duration::from_millis(200));
     }
     let refused = Instant::now();
