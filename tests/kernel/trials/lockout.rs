@@ -49,6 +49,8 @@ const REMOTE_LOCKOUTS: [Lockout; 4] = [
 
 /// The time of a trial, unless another one is given.
 const MINUTE: Duration = Duration::from_secs(60);
+/// The time for a login, which takes less than a second on an idle machine.
+const LOGIN_LIMIT: Duration = Duration::from_secs(15);
 
 /// An SSH server on the node, with a key that the external host can log in with.
 struct Ssh<'a> {
@@ -109,8 +111,20 @@ impl<'a> Ssh<'a> {
         self.command(line).output_in_time()
     }
 
+    /// Whether a login ends in time. One that begins while the firewall is enabled may never end: the kernel did not track its
+    /// connection before.
     fn is_accessible(&self) -> bool {
-        self.run("true").status.success()
+        let mut login = self.command("true").spawn().unwrap();
+        let deadline = Instant::now() + LOGIN_LIMIT;
+        while Instant::now() < deadline {
+            if let Some(status) = login.try_wait().unwrap() {
+                return status.success();
+            }
+            sleep(Duration::from_millis(20));
+        }
+        login.kill().unwrap();
+        login.wait_in_time();
+        false
     }
 
     /// `pve-firewall` with these arguments, as a command line on the node.
