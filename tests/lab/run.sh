@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
-# Runs the tests that depend on the kernel in the lab: run.sh [--long] [SUITE|here]...
+# Runs the tests that depend on the kernel in the lab: run.sh [--long|--halves] [SUITE|here]...
 #
 # Each SUITE is a Debian release, by default bookworm and trixie, one after the other; `here` is this machine without emulation.
+# With --halves each release runs every second test of the group `scenarios`, which takes most of the time: the first release one
+# half, the second one the other half. The next commit exchanges the halves.
 # LAB_GROUPS in the environment runs only some of the groups of tests.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 lab=tests/lab long=()
 # ends a machine that hangs; long enough for the slowest group on two busy cores
 limit=1800
-if [[ ${1:-} == --long ]]; then long=(--long) limit=28800 && shift; fi
+half=''
+case ${1:-} in
+    --long) long=(--long) limit=28800 && shift ;;
+    --halves) half=$(($(git rev-list --count HEAD 2>/dev/null || echo 0) % 2)) && shift ;;
+esac
 (($#)) || set -- bookworm trixie
 
 # an emulated machine spends most of its time in these programs; with optimisation they take a tenth of the time
@@ -35,7 +41,9 @@ for suite in "$@"; do
     if [[ $suite == here ]]; then
         "$lab/tests.sh" "${long[@]}" "$programs" "${groups[@]}" || failed+=("$suite")
     else
-        on_machine "$suite" --limit "$limit" "$suite" "$lab/tests.sh" "${long[@]}" "$programs" "${groups[@]}" || failed+=("$suite")
+        options=("${long[@]}")
+        if [[ $half ]]; then options=(--half "$half") half=$((1 - half)); fi
+        on_machine "$suite" --limit "$limit" "$suite" "$lab/tests.sh" "${options[@]}" "$programs" "${groups[@]}" || failed+=("$suite")
         ((${#groups[@]})) || emulated+=("$suite")
     fi
 done

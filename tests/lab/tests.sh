@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# Runs the tests that depend on the kernel and its tools, on this machine's kernel: tests.sh [--long] PROGRAMS [GROUP...]
+# Runs the tests that depend on the kernel and its tools, on this machine's kernel:
 #
+#   tests.sh [--long] [--half 0|1] PROGRAMS [GROUP...]
+#
+# With --half only every second test of the group `scenarios` is run, beginning with the first or the second.
 # PROGRAMS is a file with the paths of the test programs, as run.sh writes it; a GROUP is the first word of a line of `groups` below.
 # Needs root, the tools of `make deps test-deps`, and the kernel modules in `modules`.
 set -euo pipefail
-long=''
+long='' half=''
 if [[ $1 == --long ]]; then long=1 && shift; fi
+if [[ $1 == --half ]]; then half=$2 && shift 2; fi
 source "$1" && shift
 
 # limits of the program itself
@@ -70,6 +74,10 @@ for group in "${groups[@]}"; do
     if (($#)) && [[ " $* " != *" $name "* ]]; then continue; fi
     began=$SECONDS
     echo "=== $name"
+    if [[ $half && $name == scenarios ]]; then
+        # shellcheck disable=SC2086
+        tests="--exact $("${!program}" --list $tests | sed -n 's/: test$//p' | awk -v half="$half" 'NR % 2 == half' | xargs)"
+    fi
     # shellcheck disable=SC2086 # one word is one name
     run "${!program}" $tests || failed+=("$name")
     echo "=== $name took $((SECONDS - began)) s"
