@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 lab=tests/lab long=()
 # ends a machine that hangs; long enough for the slowest group on two busy cores
-limit=1800
+limit=2400
 half=''
 case ${1:-} in
     --long) long=(--long) limit=28800 && shift ;;
