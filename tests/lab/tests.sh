@@ -3,7 +3,7 @@
 #
 #   tests.sh [--long] [--half 0|1] PROGRAMS [GROUP...]
 #
-# With --half only every second test of the group `scenarios` is run, beginning with the first or the second.
+# With --half only every second test of the group `scenarios` is run: 1 begins with the first test, 0 with the second.
 # PROGRAMS is a file with the paths of the test programs, as run.sh writes it; a GROUP is the first word of a line of `groups` below.
 # Needs root, the tools of `make deps test-deps`, and the kernel modules in `modules`.
 set -euo pipefail
