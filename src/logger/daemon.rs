@@ -1,6 +1,7 @@
 //! The daemon: start, event loop, reload, stop.
 use super::args::Args;
 use super::dropped::DroppedEntries;
+use super::events::read_events;
 use super::log_context::LocalHost;
 use super::sink::Sink;
 use super::traces::Traces;
@@ -161,22 +162,11 @@ impl Daemon {
     /// Like [`read_packets`](Self::read_packets), for conntrack events.
     fn read_events(&mut self, datagrams: usize) -> Result<bool> {
         let Some(conntrack) = &mut self.conntrack else { return Ok(true) };
-        for _ in 0..datagrams {
-            match conntrack.receive()? {
-                Received::Datagram(datagram) => {
-                    for event in messages(datagram).filter_map(|message| Event::decode(&message)) {
-                        self.lines.push_conntrack(&event, &mut self.pending);
-                    }
-                }
-                Received::Overflow => self.dropped.add(u64::from(conntrack.take_drops()?)),
-                Received::Nothing => {
-                    // the kernel reports no further overflow until the queue is empty
-                    self.dropped.add(u64::from(conntrack.take_drops()?));
-                    return Ok(true);
-                }
+        read_events(conntrack, datagrams, &mut self.dropped, |message| {
+            if let Some(event) = Event::decode(&message) {
+                self.lines.push_conntrack(&event, &mut self.pending);
             }
-        }
-        Ok(false)
+        })
     }
 
     /// Like [`read_packets`](Self::read_packets), for traces. They serve debugging only: an error ends them, not the logger.

@@ -8,6 +8,7 @@
 pub mod args;
 mod daemon;
 mod dropped;
+mod events;
 mod log_context;
 mod sink;
 mod traces;

@@ -1,11 +1,11 @@
 //! Traces of nftables in the log. The lines of a second are limited, so that a trace of many packets does not displace the lines
 //! of dropped packets.
 use super::dropped::DroppedEntries;
+use super::events::read_events;
 use super::log_context::LocalHost;
 use crate::nflog::lines::LogLines;
-use crate::nflog::netlink::messages;
 use crate::nflog::trace::TraceStep;
-use crate::system::netlink::{NetfilterEvents, Received};
+use crate::system::netlink::NetfilterEvents;
 use anyhow::Result;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -36,27 +36,18 @@ impl Traces {
     /// # Errors
     /// When reading from the socket fails.
     pub fn read(&mut self, datagrams: usize, lines: &mut LogLines<LocalHost>, out: &mut String) -> Result<bool> {
-        for _ in 0..datagrams {
-            match self.events.receive()? {
-                Received::Datagram(datagram) => {
-                    for step in messages(datagram).filter_map(|message| TraceStep::decode(&message)) {
-                        let vmid = lines.guest_of_step(&step);
-                        if self.limit.allows(Instant::now()) {
-                            lines.push_trace(vmid, &step, out);
-                        } else {
-                            self.skipped.add(1);
-                        }
-                    }
-                }
-                Received::Overflow => self.skipped.add(u64::from(self.events.take_drops()?)),
-                Received::Nothing => {
-                    // the kernel reports no further overflow until the queue is empty
-                    self.skipped.add(u64::from(self.events.take_drops()?));
-                    return Ok(true);
-                }
+        let mut unwritten = 0;
+        let done = read_events(&mut self.events, datagrams, &mut self.skipped, |message| {
+            let Some(step) = TraceStep::decode(&message) else { return };
+            let vmid = lines.guest_of_step(&step);
+            if self.limit.allows(Instant::now()) {
+                lines.push_trace(vmid, &step, out);
+            } else {
+                unwritten += 1;
             }
-        }
-        Ok(false)
+        });
+        self.skipped.add(unwritten);
+        done
     }
 
     /// When the next report of skipped steps is due, if one is scheduled.
