@@ -199,7 +199,8 @@ fn rules_are_removed_when_the_firewall_is_disabled_expired_or_uses_nftables() {
     // the tables of this program are removed, those of the other program stay
     wait_for("the removal of the rules", || (!node.rules().contains("PVEFW-")).then_some(()));
     wait_for("the removal of the flag file", || (!flag.exists()).then_some(()));
-    assert_eq!(node.run_ok(&["status"]), "Status: enabled/running\n");
+    // the daemon writes its status after the flag file is removed
+    wait_for("a status without warnings", || (node.run_ok(&["status"]) == "Status: enabled/running\n").then_some(()));
     fs::remove_file(&backend).unwrap();
     node.wait_for_rule(SSH);
     // not earlier, because the other backend then removes its tables
