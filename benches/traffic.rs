@@ -214,9 +214,9 @@ fn configuration(devices: usize) -> Tree {
     let own = DEVICES.iter().filter(|device| device.firewalled).count();
     let mut files = vec![("firewall/cluster.fw".to_string(), "[OPTIONS]\nenable: 1\n".to_string())];
     let rules = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p udp\nIN ACCEPT -p tcp -dport 80\n";
-    for (vmid, folder) in [(100, "qemu-server"), (101, "qemu-server"), (200, "lxc")] {
+    for (vmid, directory) in [(100, "qemu-server"), (101, "qemu-server"), (200, "lxc")] {
         let conf = DEVICES.iter().filter(|device| device.vmid == vmid).map(testbed::Device::conf).collect();
-        files.push((format!("nodes/n1/{folder}/{vmid}.conf"), conf));
+        files.push((format!("nodes/n1/{directory}/{vmid}.conf"), conf));
         files.push((format!("firewall/{vmid}.fw"), rules.to_string()));
     }
     for vmid in (102..).filter(|vmid| *vmid != 200).take(devices.saturating_sub(own)) {

@@ -74,7 +74,7 @@ impl BenchNode {
     /// Mounts a file system like pmxcfs, with the same files and its log, over the configuration.
     pub fn mount(&mut self) {
         let config = self.node.config();
-        let tree = trees::from_folder(&config);
+        let tree = trees::from_directory(&config);
         let content = |path| std::str::from_utf8(tree.content(path).unwrap_or_default()).expect("a text");
         let files: Vec<(&str, &str)> = tree.files.keys().map(|path| (&**path, content(path))).collect();
         self.fuse = Some(Fuse::mount_logged(&config, &files, &self.node.path("var/lib/pve-cluster")));

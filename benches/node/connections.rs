@@ -85,9 +85,9 @@ fn times(bench_node: &mut BenchNode) -> [Duration; 10] {
 
 /// The time and the CPU time of `preview` for another text of a file.
 fn preview(bench_node: &BenchNode, path: &str, text: &str) -> (Duration, Duration) {
-    let folder = bench_node.node.path("candidates");
-    let candidate = folder.join(path.rsplit('/').next().unwrap_or_default());
-    fs::create_dir_all(folder).and_then(|()| fs::write(&candidate, text)).expect("a candidate");
+    let directory = bench_node.node.path("candidates");
+    let candidate = directory.join(path.rsplit('/').next().unwrap_or_default());
+    fs::create_dir_all(directory).and_then(|()| fs::write(&candidate, text)).expect("a candidate");
     let mut command = bench_node.node.command(&["preview", candidate.to_str().expect("a path")]);
     let (began, cpu) = (Instant::now(), own_children());
     let output = command.output().expect("preview");

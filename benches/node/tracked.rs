@@ -81,7 +81,7 @@ fn count() -> usize {
 
 /// The MAC addresses of the node's guests.
 fn macs(config: &Path) -> Vec<[u8; 6]> {
-    let tree = trees::from_folder(config);
+    let tree = trees::from_directory(config);
     let confs = tree.files.keys().filter(|path| path.starts_with("nodes/n1/") && path.ends_with(".conf"));
     let mut macs = Vec::new();
     for conf in confs {

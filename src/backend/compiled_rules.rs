@@ -3,7 +3,7 @@ use crate::iptables::simulate as iptables;
 use crate::listing::Count;
 use crate::model::BackendKind;
 use crate::nftables::simulate as nftables;
-use crate::simulate::{Concerns, Decided, Sent, Trace};
+use crate::simulate::{Decided, IsAffectedBetween, Sent, Trace};
 use std::sync::Arc;
 
 /// The rules of a backend. Shared with its compiler: an unchanged configuration gives the same value.
@@ -47,15 +47,17 @@ impl Rules {
     /// Returns a test whether a packet between two endpoints can get another verdict from the rules `after`; `None` if no
     /// packet can. If that is not certain, the test returns true.
     #[must_use]
-    pub fn change_to<'a>(&'a self, after: &'a Rules) -> Option<Box<Concerns<'a>>> {
+    pub fn change_to<'a>(&'a self, after: &'a Rules) -> Option<Box<IsAffectedBetween<'a>>> {
         match (self, after) {
             (Rules::Iptables(before), Rules::Iptables(after)) => {
                 let changed = Arc::new(iptables::ChangedRules::new(before, after));
-                (!changed.is_empty()).then_some(Box::new(move |from, to, layer| changed.concern(from, to, layer)))
+                (!changed.is_empty())
+                    .then_some(Box::new(move |from, to, layer| changed.affected_between(from, to, layer)))
             }
             (Rules::Nftables(before), Rules::Nftables(after)) => {
                 let changed = Arc::new(nftables::ChangedRules::new(before, after));
-                (!changed.is_empty()).then_some(Box::new(move |from, to, layer| changed.concern(from, to, layer)))
+                (!changed.is_empty())
+                    .then_some(Box::new(move |from, to, layer| changed.affected_between(from, to, layer)))
             }
             _ => Some(Box::new(|_, _, _| Some(Box::new(|_| true)))),
         }

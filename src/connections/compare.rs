@@ -4,7 +4,7 @@ use super::owners::AddressOwners;
 use crate::model::{Family, Origin, Verdict};
 use crate::nflog::conntrack::{Connection, Tuple};
 use crate::parallel;
-use crate::simulate::{Concern, Concerns, Decided, End, Layer, Sent};
+use crate::simulate::{Decided, End, IsAffected, IsAffectedBetween, Layer, Sent};
 use std::collections::{BTreeMap, HashMap};
 use std::iter::successors;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,7 +50,7 @@ pub struct RulesChange<'a, 'rules> {
     /// The rules after it.
     pub after: Decide<'a>,
     /// Whether the change can affect a packet.
-    pub concerns: &'a Concerns<'rules>,
+    pub affected: &'a IsAffectedBetween<'rules>,
 }
 
 /// Simulates connections with two rulesets as if they started now. Connections that the change cannot affect are skipped;
@@ -62,10 +62,10 @@ pub fn compare(
     change: &RulesChange<'_, '_>,
     threads: usize,
 ) -> Comparison {
-    let concerned = ChangeFilter { concerns: change.concerns, known: Mutex::default() };
+    let filter = ChangeFilter { affected: change.affected, known: Mutex::default() };
     let find = |connection: &Connection| match FirstPacket::of(connection, owners) {
         Err(why) => ConnectionResult::NotSimulated(why),
-        Ok(first) if !concerned.is_affected(&first) => ConnectionResult::Accepted,
+        Ok(first) if !filter.is_affected(&first) => ConnectionResult::Accepted,
         Ok(first) => find(connection, &first, owners, change),
     };
     let alive: Vec<Connection> = connections.iter().filter(|connection| !connection.closed).copied().collect();
@@ -102,32 +102,32 @@ pub fn compare(
 }
 
 /// The cached test whether a change can affect packets between two endpoints.
-type CachedConcern<'a> = Arc<Option<Concern<'a>>>;
-type ByTarget<'a> = HashMap<End, [Option<CachedConcern<'a>>; 2]>;
+type CachedTest<'a> = Arc<Option<IsAffected<'a>>>;
+type ByTarget<'a> = HashMap<End, [Option<CachedTest<'a>>; 2]>;
 
 /// Tests whether a change can affect a packet; caches the tests by endpoints and family.
 struct ChangeFilter<'a, 'rules> {
-    concerns: &'a Concerns<'rules>,
+    affected: &'a IsAffectedBetween<'rules>,
     /// For each source and destination: IPv4 and IPv6.
     known: Mutex<HashMap<End, ByTarget<'rules>>>,
 }
 
 impl<'rules> ChangeFilter<'_, 'rules> {
     fn is_affected(&self, FirstPacket { packet, from, to }: &FirstPacket) -> bool {
-        let concern = self.between(from, to, packet.layer);
-        concern.as_ref().as_ref().is_some_and(|concern| concern(packet))
+        let test = self.between(from, to, packet.layer);
+        test.as_ref().as_ref().is_some_and(|test| test(packet))
     }
 
-    fn between(&self, from: &End, to: &End, layer: Layer) -> CachedConcern<'rules> {
+    fn between(&self, from: &End, to: &End, layer: Layer) -> CachedTest<'rules> {
         let family = usize::from(layer == Layer::Ip(Family::V6));
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(concern) = known().get(from).and_then(|known| known.get(to)?[family].clone()) {
-            return concern;
+        if let Some(test) = known().get(from).and_then(|known| known.get(to)?[family].clone()) {
+            return test;
         }
         // two threads may compute the same at the same time
-        let concern = Arc::new((self.concerns)(from, to, layer));
-        known().entry(from.clone()).or_default().entry(to.clone()).or_default()[family] = Some(concern.clone());
-        concern
+        let test = Arc::new((self.affected)(from, to, layer));
+        known().entry(from.clone()).or_default().entry(to.clone()).or_default()[family] = Some(test.clone());
+        test
     }
 }
 
@@ -236,24 +236,24 @@ mod tests {
         {
             let (before, after) = (rules(kind, &[]), rules(kind, &[(path, text)]));
             for (before, after) in [(&before, &after), (&after, &before)] {
-                let concerns = before.change_to(after).expect("a change");
+                let affected = before.change_to(after).expect("a change");
                 let change = RulesChange {
                     before: &|sent| before.decide(sent),
                     after: &|sent| after.decide(sent),
-                    concerns: &concerns,
+                    affected: &affected,
                 };
-                let (mut concerned, mut refused) = (0, Vec::new());
+                let (mut tested, mut refused) = (0, Vec::new());
                 for one in &connections {
                     let Ok(first) = FirstPacket::of(one, &owners) else { continue };
-                    let concern = concerns(&first.from, &first.to, first.packet.layer);
-                    let concerns = concern.is_some_and(|concern| concern(&first.packet));
-                    concerned += usize::from(concerns);
+                    let test = affected(&first.from, &first.to, first.packet.layer);
+                    let is_affected = test.is_some_and(|test| test(&first.packet));
+                    tested += usize::from(is_affected);
                     if let ConnectionResult::RefusedConnection(one) = find(one, &first, &owners, &change) {
-                        assert!(concerns, "{kind:?} {path} {text}: {one:?}");
+                        assert!(is_affected, "{kind:?} {path} {text}: {one:?}");
                         refused.push(*one);
                     }
                 }
-                assert!(concerned > 0 && concerned < connections.len() / 2, "{kind:?} {path} {text}: {concerned}");
+                assert!(tested > 0 && tested < connections.len() / 2, "{kind:?} {path} {text}: {tested}");
                 let comparison = compare(&connections, &owners, &change, 1);
                 refused.sort_by_key(|one| (one.guest, one.connection.original, one.connection.zone));
                 assert_eq!(comparison.refused, refused, "{kind:?} {path} {text}");
@@ -281,9 +281,9 @@ mod tests {
             rules(BackendKind::Iptables, &[]),
             rules(BackendKind::Iptables, &[("firewall/100.fw", "[OPTIONS]\nenable: 1\n")]),
         );
-        let concerns = before.change_to(&after).expect("a change");
+        let affected = before.change_to(&after).expect("a change");
         let change =
-            RulesChange { before: &|sent| before.decide(sent), after: &|sent| after.decide(sent), concerns: &concerns };
+            RulesChange { before: &|sent| before.decide(sent), after: &|sent| after.decide(sent), affected: &affected };
         let comparison = compare(&[third, orphan, second, first], &owners(), &change, 1);
         let refused: Vec<Connection> = comparison.refused.iter().map(|one| one.connection).collect();
         assert_eq!(refused.len(), 3, "{comparison:?}");

@@ -69,12 +69,12 @@ impl ConnectionCutter {
     }
 
     fn cut(&mut self, before: &Rules, after: &Rules, tree: &Tree, node: &str, log: &SystemLog) -> Result<()> {
-        let Some(concerns) = before.change_to(after) else { return Ok(()) };
+        let Some(affected) = before.change_to(after) else { return Ok(()) };
         let mut tracked = ConntrackTable::open()?;
         let connections = tracked.list()?;
         let owners = AddressOwners::new(tree, node, node_network());
         let change =
-            RulesChange { before: &|sent| before.decide(sent), after: &|sent| after.decide(sent), concerns: &concerns };
+            RulesChange { before: &|sent| before.decide(sent), after: &|sent| after.decide(sent), affected: &affected };
         let Comparison { refused, .. } = compare(&connections, &owners, &change, processors());
         let mut unnamed = 0;
         for one in refused {

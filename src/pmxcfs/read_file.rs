@@ -102,13 +102,13 @@ impl KnownFile {
 
 /// When the last read of a file is used instead of reading it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(super) enum Reuse {
     /// Never: its content is read.
-    Nothing,
+    Never,
     /// If its `stat` is the same.
-    Stat,
+    SameStat,
     /// If its `stat` is the same, queried from the file system: the kernel caches the `stat` of FUSE files for a second.
-    FreshStat,
+    SameFreshStat,
 }
 
 /// The result of reading a file.
@@ -128,12 +128,12 @@ pub(super) fn read_file(
     place: &TreeState,
     entry: EntryKind,
     known: Option<&KnownFile>,
-    trust: Trust,
+    reuse: Reuse,
 ) -> ReadResult {
-    let same = |known: &&KnownFile| match trust {
-        Trust::Nothing => false,
-        Trust::Stat => Stat::of(path).is_ok_and(|now| now == known.stat),
-        Trust::FreshStat => fresh(path).is_ok_and(|now| now == known.stat),
+    let same = |known: &&KnownFile| match reuse {
+        Reuse::Never => false,
+        Reuse::SameStat => Stat::of(path).is_ok_and(|now| now == known.stat),
+        Reuse::SameFreshStat => fresh(path).is_ok_and(|now| now == known.stat),
     };
     if let Some(known) = known.filter(|known| known.stat_is_reliable).filter(same) {
         let writing = if place.watched { Writing::Unmodified } else { Writing::Unknown };

@@ -3,7 +3,7 @@
 //! No file stays open after a read: an open file, directory or working directory below `/etc/pve` would prevent pmxcfs from
 //! starting again after a crash.
 use super::listing::{EntryKind, TreeListing, directories};
-use super::read_file::{KnownFile, ReadResult, Stat, Trust, read_file};
+use super::read_file::{KnownFile, ReadResult, Reuse, Stat, read_file};
 use super::snapshot::{FileResult, FileState, Scan, TreeState, Writing};
 use crate::model::guest::GuestDevice;
 use crate::node::{check_vmlist, conf_files_elsewhere};
@@ -257,7 +257,7 @@ impl Scanner {
         let mut wanted = self.listing.files.clone();
         let before = std::mem::take(&mut self.elsewhere);
         if !request.devices.is_empty() {
-            let list = read_file(&self.root.join(VMLIST), &scan.place, EntryKind::Other, None, Trust::Nothing);
+            let list = read_file(&self.root.join(VMLIST), &scan.place, EntryKind::Other, None, Reuse::Never);
             if let Some(FileResult::Content(list)) = list.state.map(|state| state.result) {
                 self.elsewhere.extend(conf_files_elsewhere(&list, &self.node, &request.devices));
             }
@@ -283,7 +283,7 @@ impl Scanner {
         request: &ScanRequest,
         only_named: bool,
         watched: bool,
-    ) -> Vec<(Arc<str>, EntryKind, Option<Trust>)> {
+    ) -> Vec<(Arc<str>, EntryKind, Option<Reuse>)> {
         let written = |path: &str| {
             let name = path.rsplit('/').next().unwrap_or(path);
             request.written.contains(path) || request.written.contains(name)
@@ -295,27 +295,27 @@ impl Scanner {
                 || written(path)
                 || self.moved.contains(&**path)
             {
-                return Some(Trust::Nothing);
+                return Some(Reuse::Never);
             }
             if watched {
-                return Some(Trust::Stat);
+                return Some(Reuse::SameStat);
             }
             let known = self.known.get(path);
             match request.extent {
                 Extent::Changes if only_named => match known {
-                    Some(known) if known.is_fresh() => Some(Trust::Nothing),
+                    Some(known) if known.is_fresh() => Some(Reuse::Never),
                     Some(_) => None,
                     None if self.last_state(path).is_some_and(|state| state.result == FileResult::Absent) => None,
-                    None => Some(Trust::Nothing),
+                    None => Some(Reuse::Never),
                 },
-                Extent::Changes => Some(Trust::FreshStat),
+                Extent::Changes => Some(Reuse::SameFreshStat),
                 Extent::Cycle
                     if request.logged && known.is_some_and(KnownFile::stat_is_reliable) && !sample.contains(path) =>
                 {
                     None
                 }
-                Extent::Cycle if request.logged => Some(Trust::Stat),
-                _ => Some(Trust::Nothing),
+                Extent::Cycle if request.logged => Some(Reuse::SameStat),
+                _ => Some(Reuse::Never),
             }
         };
         let jobs = wanted.iter().map(|(path, entry)| (path.clone(), *entry, trust(path)));
@@ -384,7 +384,7 @@ impl Scanner {
     }
 
     fn read_one(&self, path: &str, place: &TreeState) -> ReadResult {
-        read_file(&self.on_disk(path), place, EntryKind::Other, self.known.get(path), Trust::Nothing)
+        read_file(&self.on_disk(path), place, EntryKind::Other, self.known.get(path), Reuse::Never)
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Debounce {
 }
 
 /// A time on a monotonic clock.
-pub type Moment = Duration;
+pub type MonotonicTime = Duration;
 
 /// The accepted state of a file, and its state in later reads.
 #[derive(Debug, Default)]
@@ -35,16 +35,16 @@ pub(super) struct StableFile {
     /// Why the last read failed.
     pub failed: Option<String>,
     /// When a read last returned other content than the previous read.
-    changed: Option<Moment>,
+    changed: Option<MonotonicTime>,
 }
 
 /// Content that is not accepted yet.
 #[derive(Debug)]
 pub(super) struct PendingContent {
     content: Content,
-    since: Moment,
+    since: MonotonicTime,
     /// When it is accepted if unchanged.
-    pub due: Moment,
+    pub due: MonotonicTime,
     /// Whether it was probably written as a whole.
     in_one_step: bool,
 }
@@ -56,7 +56,14 @@ impl StableFile {
     }
 
     /// Processes the result of a read. Before the time `complete` the file does not count as absent.
-    pub fn process(&mut self, path: &str, state: &FileState, now: Moment, debounce: &Debounce, complete: Moment) {
+    pub fn process(
+        &mut self,
+        path: &str,
+        state: &FileState,
+        now: MonotonicTime,
+        debounce: &Debounce,
+        complete: MonotonicTime,
+    ) {
         let content = match &state.result {
             FileResult::Failed(reason) => {
                 self.failed = Some(reason.clone());
@@ -97,7 +104,7 @@ impl StableFile {
 
     /// Whether content that is the first change for a while is probably complete: a program that writes a file in place
     /// truncates it first.
-    fn is_whole(&self, content: &Content, now: Moment, debounce: &Debounce) -> bool {
+    fn is_whole(&self, content: &Content, now: MonotonicTime, debounce: &Debounce) -> bool {
         let before = self.good.as_ref().map_or(0, |good| good.len());
         let no_recent_change = self.changed.is_none_or(|changed| now >= changed + debounce.absence);
         no_recent_change && content.len() >= before && content.ends_with(b"\n")

@@ -1,7 +1,7 @@
 //! Decides which changes of the tree to accept: a file counts as changed, empty or absent only when reads some time apart
 //! agree; until then its last good content is used.
 use super::snapshot::{FileResult, FileState, Scan};
-use super::stable_file::{Debounce, Moment, StableFile};
+use super::stable_file::{Debounce, MonotonicTime, StableFile};
 use crate::inputs::{Content, File, Tree};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct StableTree {
 struct FileSystem {
     fuse: bool,
     device: u64,
-    since: Moment,
+    since: MonotonicTime,
 }
 
 impl StableTree {
@@ -44,7 +44,7 @@ impl StableTree {
     ///
     /// # Errors
     /// When the tree is unhealthy, with the reason. The read is then discarded.
-    pub fn process(&mut self, scan: &Scan, now: Moment) -> Result<(), String> {
+    pub fn process(&mut self, scan: &Scan, now: MonotonicTime) -> Result<(), String> {
         if let Some(reason) = &scan.place.unhealthy {
             self.reset_pending();
             return Err(reason.clone());
@@ -58,7 +58,7 @@ impl StableTree {
             _ => FileSystem { fuse: scan.place.fuse, device: scan.place.device, since: now },
         };
         self.place = Some(place);
-        let complete = if place.fuse { place.since + self.debounce.appearance } else { Moment::ZERO };
+        let complete = if place.fuse { place.since + self.debounce.appearance } else { MonotonicTime::ZERO };
         let files = &scan.files;
         let absent = FileState::without_content(FileResult::Absent);
         for (path, known) in &mut self.files {
@@ -93,7 +93,7 @@ impl StableTree {
 
     /// When the next read can accept pending content.
     #[must_use]
-    pub fn due(&self) -> Option<Moment> {
+    pub fn due(&self) -> Option<MonotonicTime> {
         self.files.values().filter_map(|known| known.pending.as_ref()).map(|pending| pending.due).min()
     }
 
@@ -146,7 +146,7 @@ mod tests {
         FileResult::Content(text.as_bytes().into())
     }
 
-    fn at(milliseconds: u64) -> Moment {
+    fn at(milliseconds: u64) -> MonotonicTime {
         Duration::from_millis(milliseconds)
     }
 

@@ -5,21 +5,21 @@ use std::hash::Hash;
 use std::ops::Range;
 
 /// Whether a change of rules can affect a packet between two endpoints.
-pub type Concern<'a> = Box<dyn Fn(&Packet) -> bool + Send + Sync + 'a>;
+pub type IsAffected<'a> = Box<dyn Fn(&Packet) -> bool + Send + Sync + 'a>;
 
 /// That test for two endpoints; `None` if no packet between them is affected.
-pub type Concerns<'a> = dyn Fn(&End, &End, Layer) -> Option<Concern<'a>> + Sync + 'a;
+pub type IsAffectedBetween<'a> = dyn Fn(&End, &End, Layer) -> Option<IsAffected<'a>> + Sync + 'a;
 
 /// A test whether a difference at one of these hooks affects a packet; `None` if there are no differences. `differences` returns
 /// those that can be reached at a hook, and `is_affected` whether one of them affects a packet there.
-pub fn concern<'a, H: Send + Sync + 'a, D: Send + Sync + 'a>(
+pub fn affected_at_hooks<'a, H: Send + Sync + 'a, D: Send + Sync + 'a>(
     hooks: impl IntoIterator<Item = H>,
     differences: impl Fn(&H) -> Vec<D>,
     is_affected: impl Fn(&D, &Packet, &H) -> bool + Send + Sync + 'a,
-) -> Option<Concern<'a>> {
+) -> Option<IsAffected<'a>> {
     let found = hooks.into_iter().map(|hook| (differences(&hook), hook));
     let found: Vec<(Vec<D>, H)> = found.filter(|(differences, _)| !differences.is_empty()).collect();
-    (!found.is_empty()).then(|| -> Concern<'a> {
+    (!found.is_empty()).then(|| -> IsAffected<'a> {
         Box::new(move |packet| {
             found.iter().any(|(differences, hook)| differences.iter().any(|one| is_affected(one, packet, hook)))
         })

@@ -4,7 +4,7 @@ mod packet;
 mod path;
 mod trace;
 
-pub use changed_rules::{ChangedChain, Concern, Concerns, concern, differing, visit_reachable};
+pub use changed_rules::{ChangedChain, IsAffected, IsAffectedBetween, affected_at_hooks, differing, visit_reachable};
 pub use packet::{Cast, Frame, Layer, Packet};
 pub use path::{End, GuestPort, Hop, path_between};
 pub use trace::{Decided, Sent, Trace, TracedDecision, TracedHop, TracedRule, TracedTable};

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 #[path = "../support/trees.rs"]
 mod trees;
-use trees::{facts, from_folder};
+use trees::{facts, from_directory};
 
 type Entries = BTreeMap<String, (String, Vec<String>)>;
 
@@ -29,7 +29,7 @@ fn main() {
 }
 
 fn check(case: &Path) -> Result<(), Failed> {
-    let compiled = compile(&from_folder(&case.join("pve")), &facts());
+    let compiled = compile(&from_directory(&case.join("pve")), &facts());
     if let Ok(expected) = fs::read_to_string(case.join("reports.txt")) {
         return same_reports(&expected, &compiled);
     }

@@ -34,7 +34,7 @@ fn main() {
     if killed::is_child() {
         return killed::child();
     }
-    let folder = tool_wrappers::install();
+    let directory = tool_wrappers::install();
     let tests = [
         tools::tests(),
         killed::tests(),
@@ -53,6 +53,6 @@ fn main() {
         })
     });
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
-    drop(folder);
+    drop(directory);
     conclusion.exit();
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
 
 const TOOLS: [&str; 14] = [
     "iptables-legacy",
@@ -28,20 +28,20 @@ const TOOLS: [&str; 14] = [
 /// Puts the wrappers first in PATH. Call it before starting threads.
 #[allow(unsafe_code, reason = "changes the environment")]
 pub fn install() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for tool in TOOLS {
         let script = format!(
             "#!/bin/sh\nown={}/$(readlink /proc/self/ns/net)/{tool}\nif [ -x \"$own\" ]; then exec \"$own\" \"$@\"; fi\n\
              exec /usr/sbin/{tool} \"$@\"\n",
-            folder.path().display()
+            directory.path().display()
         );
-        write(&folder.path().join(tool), &script);
+        write(&directory.path().join(tool), &script);
     }
-    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap_or_default());
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap_or_default());
     // SAFETY: the process has one thread
     unsafe { std::env::set_var("PATH", path) };
-    FOLDER.get_or_init(|| folder.path().into());
-    folder
+    DIRECTORY.get_or_init(|| directory.path().into());
+    directory
 }
 
 fn write(path: &Path, script: &str) {
@@ -53,9 +53,9 @@ fn write(path: &Path, script: &str) {
 }
 
 /// A directory of scripts, removed before another namespace can get the same number.
-struct OwnFolder(PathBuf);
+struct OwnDirectory(PathBuf);
 
-impl Drop for OwnFolder {
+impl Drop for OwnDirectory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -79,31 +79,31 @@ fn run_filter(tool: &str) -> &str {
     }
 }
 
-fn own_folder<F, V>(host: &Host<F, V>) -> PathBuf {
+fn own_directory<F, V>(host: &Host<F, V>) -> PathBuf {
     let namespace = host.netns.run(|| fs::read_link("/proc/thread-self/ns/net").unwrap());
-    FOLDER.get().unwrap().join(namespace)
+    DIRECTORY.get().unwrap().join(namespace)
 }
 
 /// Replaces a tool with a shell script. In it, `$real` is the tool, and `$dir` a directory for files.
 pub fn replace_tool<F, V>(host: &mut Host<F, V>, tool: &str, script: &str) {
-    let folder = own_folder(host);
+    let directory = own_directory(host);
     if host.guards.is_empty() {
-        fs::create_dir(&folder).unwrap();
-        host.guards.push(Box::new(OwnFolder(folder.clone())));
+        fs::create_dir(&directory).unwrap();
+        host.guards.push(Box::new(OwnDirectory(directory.clone())));
     }
     let (program, guard) = (program(tool), run_filter(tool));
-    let script = format!("#!/bin/sh\nreal=/usr/sbin/{program}; dir={}\n{guard}\n{script}\n", folder.display());
-    write(&folder.join(program), &script);
+    let script = format!("#!/bin/sh\nreal=/usr/sbin/{program}; dir={}\n{guard}\n{script}\n", directory.display());
+    write(&directory.join(program), &script);
 }
 
 /// Restores the real tool.
 pub fn restore_tool<F, V>(host: &Host<F, V>, tool: &str) {
-    fs::remove_file(own_folder(host).join(program(tool))).unwrap();
+    fs::remove_file(own_directory(host).join(program(tool))).unwrap();
 }
 
 /// The content of a file written by scripts.
 pub fn read_note<F, V>(host: &Host<F, V>, name: &str) -> String {
-    fs::read_to_string(own_folder(host).join(name)).unwrap_or_default()
+    fs::read_to_string(own_directory(host).join(name)).unwrap_or_default()
 }
 
 /// Makes the tool refuse a whole restore script that contains a text, without a line number, as the kernel does.

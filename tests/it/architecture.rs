@@ -169,12 +169,12 @@ fn src() -> PathBuf {
 /// All source files, by their path below `src`.
 pub(super) fn sources() -> BTreeMap<String, TokenStream> {
     let mut files = BTreeMap::new();
-    let mut folders = vec![src()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
+    let mut directories = vec![src()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
                 continue;
             }
             let name = path.strip_prefix(src()).unwrap().to_str().unwrap().to_string();

@@ -30,10 +30,13 @@ fn commands_and_options_are_completed() {
 
 #[test]
 fn files_are_completed_for_file_arguments() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("cluster.fw"), "").unwrap();
-    let start = folder.path().join("clu").to_string_lossy().into_owned();
-    assert_eq!(completions(&["pve-firewall", "check", &start]), [folder.path().join("cluster.fw").to_str().unwrap()]);
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("cluster.fw"), "").unwrap();
+    let start = directory.path().join("clu").to_string_lossy().into_owned();
+    assert_eq!(
+        completions(&["pve-firewall", "check", &start]),
+        [directory.path().join("cluster.fw").to_str().unwrap()]
+    );
 }
 
 #[test]

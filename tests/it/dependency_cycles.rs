@@ -47,7 +47,7 @@ fn owner(item: &[String], modules: &BTreeSet<Words>, imported: &BTreeMap<Words, 
     item
 }
 
-/// For each folder, which of its modules uses which. Uses of modules above are left out.
+/// For each directory, which of its modules uses which. Uses of modules above are left out.
 fn graphs() -> BTreeMap<String, Graph> {
     let files: BTreeMap<Words, TokenStream> = sources()
         .into_iter()
@@ -88,10 +88,10 @@ fn modules_have_no_dependency_cycles() {
     let graphs = graphs();
     assert!(graphs["iptables/apply"]["sets"].contains("restore"), "uses are not found: {graphs:?}");
     let mut wrong = Vec::new();
-    for (folder, graph) in &graphs {
+    for (directory, graph) in &graphs {
         for (module, used) in graph {
             let back = used.iter().filter(|other| used_transitively(graph, other).contains(module));
-            wrong.extend(back.map(|other| format!("{folder}: {module} uses {other}, which uses {module} again")));
+            wrong.extend(back.map(|other| format!("{directory}: {module} uses {other}, which uses {module} again")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -7,27 +7,27 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
 }
 
-fn below(folder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
+fn below(directory: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path())
 }
 
 /// The source of a test module: of `NAME.rs`, and of all files in the directory `NAME`.
-fn module(folder: &Path, name: &str) -> String {
+fn module(directory: &Path, name: &str) -> String {
     let text = |path: PathBuf| match (path.is_dir(), path.file_stem().is_some_and(|stem| stem == name)) {
         (true, true) => all_below(&path),
         (true, false) => module(&path, name),
         (false, true) if path.extension().is_some_and(|extension| extension == "rs") => read(path),
         (false, _) => String::new(),
     };
-    entries(folder).map(text).collect()
+    entries(directory).map(text).collect()
 }
 
-fn all_below(folder: &Path) -> String {
-    entries(folder).map(|path| if path.is_dir() { all_below(&path) } else { read(path) }).collect()
+fn all_below(directory: &Path) -> String {
+    entries(directory).map(|path| if path.is_dir() { all_below(&path) } else { read(path) }).collect()
 }
 
 /// Whether a test with this name exists: with `#[test]`, or in the list of a program with its own `main`.

@@ -48,8 +48,8 @@ fn inherent(after: &[TokenTree]) -> Option<String> {
     None
 }
 
-/// The number of leading folders that two files have in common.
-fn common_folders(one: &str, other: &str) -> usize {
+/// The number of leading directories that two files have in common.
+fn common_directories(one: &str, other: &str) -> usize {
     one.split('/').zip(other.split('/')).take_while(|(one, other)| one == other).count()
 }
 
@@ -73,9 +73,9 @@ fn impl_blocks_are_in_the_file_of_their_type_or_in_files_that_it_names() {
     let (mut wrong, mut in_other_files) = (Vec::new(), 0);
     for (file, types) in &files {
         for name in types.implemented.difference(&types.defined) {
-            // if several types have the same name, the one in the nearest folder
+            // if several types have the same name, the one in the nearest directory
             let defining = files.iter().filter(|(_, types)| types.defined.contains(name)).map(|(file, _)| file);
-            let Some(defined) = defining.max_by_key(|other| common_folders(file, other)) else { continue };
+            let Some(defined) = defining.max_by_key(|other| common_directories(file, other)) else { continue };
             in_other_files += 1;
             if !names(defined, file) {
                 wrong.push(format!("{file}: impl {name}, which {defined} defines and does not announce"));

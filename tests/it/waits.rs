@@ -10,8 +10,8 @@ const UNLIMITED: &str =
 /// Calls that are limited in another way.
 const LIMITED: [&str; 2] = ["inside.join()", "session.join()"];
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let of = |path: PathBuf| match path.is_dir() {
         true => sources(&path),
         false => Vec::from_iter(path.extension().is_some_and(|extension| extension == "rs").then_some(path)),

@@ -58,7 +58,7 @@ impl Cluster {
         Self::start_with(name, files, |_| {})
     }
 
-    /// Runs a closure on the folder of the log before the daemon starts.
+    /// Runs a closure on the directory of the log before the daemon starts.
     fn start_with(name: &str, files: &[(&str, &str)], prepare: impl FnOnce(&Node)) -> Self {
         let node = Node::without_files(name);
         let fuse = Fuse::mount_logged(&node.config(), files, &node.path(DATABASE));
@@ -261,7 +261,7 @@ fn an_idle_node_reads_little_and_detects_writes_of_other_nodes() {
 /// A change of a node.
 type Change = fn(&Node);
 
-/// Changes of the log's folder, and whether each is reported.
+/// Changes of the log's directory, and whether each is reported.
 const UNUSABLE_LOGS: [(&str, Change, bool); 4] = [
     ("missing", move_log, true),
     (
@@ -294,7 +294,7 @@ fn move_log(node: &Node) {
     fs::rename(node.path(DATABASE), node.path("away")).unwrap();
 }
 
-/// The log's folder is not usable: changes are found nevertheless, and it is reported once.
+/// The log's directory is not usable: changes are found nevertheless, and it is reported once.
 #[test]
 fn a_log_that_cannot_be_followed_is_reported_once() {
     let files = initial_files();

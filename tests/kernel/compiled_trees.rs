@@ -1,6 +1,6 @@
 //! Compiled configuration trees: the recorded cases, a generated node, and the takeover from the official daemon.
 use crate::host::{Host, VARIANTS, set_counters, shell};
-use crate::trees::{facts, from_folder};
+use crate::trees::{facts, from_directory};
 use crate::wait::OutputInTime;
 use pve_firewall::iptables::apply::{Outcome, Variant};
 use pve_firewall::iptables::compile::{Compiled, compile};
@@ -15,7 +15,7 @@ fn conformance(path: &str) -> PathBuf {
 }
 
 fn compiled(root: &Path) -> Compiled {
-    compile(&from_folder(root), &facts())
+    compile(&from_directory(root), &facts())
 }
 
 /// The configuration of a node with guests; removed on drop.

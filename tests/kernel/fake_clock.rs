@@ -14,8 +14,8 @@ pub struct FakeClock {
 impl FakeClock {
     /// A clock with the real time, whose file is one of the node.
     pub fn new(node: &Node) -> Self {
-        let folders = fs::read_dir("/usr/lib").unwrap().flatten();
-        let mut preload = folders.map(|dir| dir.path().join("faketime/libfaketimeMT.so.1"));
+        let directories = fs::read_dir("/usr/lib").unwrap().flatten();
+        let mut preload = directories.map(|dir| dir.path().join("faketime/libfaketimeMT.so.1"));
         let preload = preload.find(|path| path.exists()).expect("libfaketime; run make test-deps");
         let clock = FakeClock { preload, file: node.path("clock") };
         clock.set("+0");

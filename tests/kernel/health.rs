@@ -1,7 +1,7 @@
 //! A healthy node has no findings, with the rules of every recorded tree and the real tools. Needs root.
 use crate::netns::Netns;
 use crate::nft_trees::{self, has_bridge_conntrack};
-use crate::trees::{facts, from_folder};
+use crate::trees::{facts, from_directory};
 use pve_firewall::backend::{Backend, VariantChoice};
 use pve_firewall::daemon::health::Health;
 use pve_firewall::health::Enforcer;
@@ -12,17 +12,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The folders of all recorded configurations, in order.
+/// The directories of all recorded configurations, in order.
 fn recorded() -> Vec<PathBuf> {
-    let folders = |of: PathBuf| fs::read_dir(of).unwrap().map(|entry| entry.unwrap().path());
+    let directories = |of: PathBuf| fs::read_dir(of).unwrap().map(|entry| entry.unwrap().path());
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/cases");
-    let cases = folders(cases).map(|case| case.join("pve"));
-    let mut all: Vec<_> = cases.chain(folders(nft_trees::folder().join("trees"))).collect();
+    let cases = directories(cases).map(|case| case.join("pve"));
+    let mut all: Vec<_> = cases.chain(directories(nft_trees::directory().join("trees"))).collect();
     all.sort();
     all
 }
 
-/// Makes the rules of each recorded configuration live. `expected` returns how the expected findings begin, for a folder and
+/// Makes the rules of each recorded configuration live. `expected` returns how the expected findings begin, for a directory and
 /// whether guests have rules.
 fn check(kind: BackendKind, variant: VariantChoice, expected: impl Fn(&Path, bool) -> Vec<&'static str> + Sync) {
     let (netns, dir) = (Netns::new("pvefw-well"), tempfile::tempdir().unwrap());
@@ -35,14 +35,14 @@ fn check(kind: BackendKind, variant: VariantChoice, expected: impl Fn(&Path, boo
         let mut backend = Backend::new(kind, &root, variant, 2);
         let mut health = Health::new(Duration::from_secs(300));
         let mut enabled = 0;
-        for (now, folder) in (1..).zip(recorded()) {
-            let compiled = backend.compile(&from_folder(&folder), facts());
+        for (now, directory) in (1..).zip(recorded()) {
+            let compiled = backend.compile(&from_directory(&directory), facts());
             if !compiled.enabled {
                 continue;
             }
             enabled += 1;
-            let (errors, shown) = (backend.maintain(&compiled).errors, folder.display());
-            let expected = expected(&folder, compiled.filtered.devices > 0);
+            let (errors, shown) = (backend.maintain(&compiled).errors, directory.display());
+            let expected = expected(&directory, compiled.filtered.devices > 0);
             let untracked = kind == BackendKind::Nftables && !has_bridge_conntrack();
             assert!(errors.is_empty() || untracked, "{shown}: {errors:#?}");
             health.examine(&mut backend, &compiled, enforcer, now);
@@ -56,8 +56,8 @@ fn check(kind: BackendKind, variant: VariantChoice, expected: impl Fn(&Path, boo
 }
 
 /// The machine has no IPS, so a guest with `ips: 1` is reported.
-fn without_ips(folder: &Path, _: bool) -> Vec<&'static str> {
-    Vec::from_iter(folder.ends_with("ips/pve").then_some("ips is 1, but no program reads queue"))
+fn without_ips(directory: &Path, _: bool) -> Vec<&'static str> {
+    Vec::from_iter(directory.ends_with("ips/pve").then_some("ips is 1, but no program reads queue"))
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_healthy_node_has_no_findings_with_nft() {
 fn a_healthy_node_has_no_findings_with_nftables() {
     let untracked =
         |guests: bool| (guests && !has_bridge_conntrack()).then_some("connections of guests are not tracked");
-    check(BackendKind::Nftables, VariantChoice::Auto, |folder, guests| {
-        without_ips(folder, guests).into_iter().chain(untracked(guests)).collect()
+    check(BackendKind::Nftables, VariantChoice::Auto, |directory, guests| {
+        without_ips(directory, guests).into_iter().chain(untracked(guests)).collect()
     });
 }

@@ -279,12 +279,12 @@ fn rules_are_applied_with_full_or_read_only_directories() {
 }
 
 fn applied_without_state(kind: BackendKind) {
-    let full = |folder: &str| {
+    let full = |directory: &str| {
         format!(
-            "mkdir -p $R/{folder}; mount -t tmpfs -o size=4k,nr_inodes=4 none $R/{folder}; head -c 8192 /dev/zero >$R/{folder}/fill 2>/dev/null || true"
+            "mkdir -p $R/{directory}; mount -t tmpfs -o size=4k,nr_inodes=4 none $R/{directory}; head -c 8192 /dev/zero >$R/{directory}/fill 2>/dev/null || true"
         )
     };
-    let read_only = |folder: &str| format!("mkdir -p $R/{folder}; mount -t tmpfs -o ro none $R/{folder}");
+    let read_only = |directory: &str| format!("mkdir -p $R/{directory}; mount -t tmpfs -o ro none $R/{directory}");
     for script in [full("var/lib"), read_only("var/lib"), full("run"), read_only("run")] {
         let node = Node::with_backend(kind, "pvefw-full");
         let start = || with_mounts(&node, &script, &["start", "--foreground"]).spawn().unwrap();

@@ -61,32 +61,32 @@ const CASES: [Case; 4] = [
 
 /// Wrappers of the tools that log their command lines and execute the tools.
 struct LoggedTools {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     daemon: Child,
 }
 
 impl LoggedTools {
     /// Starts a daemon with the wrappers first in its PATH.
     fn start(node: &Node) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for tool in TOOLS {
-            let log = folder.path().join("log");
+            let log = directory.path().join("log");
             let script = format!("#!/bin/sh\necho {tool} \"$@\" >>{}\nexec /usr/sbin/{tool} \"$@\"\n", log.display());
-            let path = folder.path().join(tool);
+            let path = directory.path().join(tool);
             fs::write(&path, script).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        let path = format!("{}:{}:/usr/sbin", folder.path().display(), std::env::var("PATH").unwrap_or_default());
+        let path = format!("{}:{}:/usr/sbin", directory.path().display(), std::env::var("PATH").unwrap_or_default());
         let args = ["start", "--foreground", "--variant", "legacy"];
         let daemon = node.command(&args).env("PATH", path).spawn().unwrap();
         node.wait_for_rule("tap100i0-IN");
-        let tools = LoggedTools { folder, daemon };
+        let tools = LoggedTools { directory, daemon };
         tools.command_lines();
         tools
     }
 
     fn log(&self) -> PathBuf {
-        self.folder.path().join("log")
+        self.directory.path().join("log")
     }
 
     /// The command lines since the last call, after no more are added.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Runs a command as root under the stock kernel of a Debian release, emulated by QEMU without KVM:
 #
-#   boot.sh [--limit SECONDS] [--systemd] [--share FOLDER]... SUITE COMMAND [ARGUMENT...]
+#   boot.sh [--limit SECONDS] [--systemd] [--share DIRECTORY]... SUITE COMMAND [ARGUMENT...]
 #
-# SUITE is bookworm (kernel 6.1) or trixie (6.12). The command starts in the current folder, which is mounted in the machine at
-# the same path, like each FOLDER; files that the command writes exist only in the machine's memory. The output is printed
+# SUITE is bookworm (kernel 6.1) or trixie (6.12). The command starts in the current directory, which is mounted in the machine at
+# the same path, like each DIRECTORY; files that the command writes exist only in the machine's memory. The output is printed
 # immediately. The exit status is that of the command, 124 if the machine was killed at the limit (default: 15 minutes), or 125
 # if it did not boot. The machine has no network. With --systemd its first process is systemd. The first run for a suite creates
 # the image under $LAB_CACHE (/var/cache/pve-firewall-rs/lab), which needs network access.
@@ -36,10 +36,10 @@ trap 'rm -rf "$machine"' EXIT
 cp "$here/machine" "$machine/"
 [[ -z $systemd ]] || : >"$machine/systemd"
 { printf 'cd %q && exec' "$PWD" && printf ' %q' "$@" && echo; } >"$machine/command"
-folder() { echo "local,path=${2//,/,,},mount_tag=$1,security_model=none,multidevs=remap${3:-}"; }
-devices=(-virtfs "$(folder lab "$machine")")
+directory() { echo "local,path=${2//,/,,},mount_tag=$1,security_model=none,multidevs=remap${3:-}"; }
+devices=(-virtfs "$(directory lab "$machine")")
 for number in "${!shares[@]}"; do
-    devices+=(-virtfs "$(folder "share$number" "${shares[number]}" ,readonly=on)")
+    devices+=(-virtfs "$(directory "share$number" "${shares[number]}" ,readonly=on)")
     printf 'share %s %q\n' "$number" "${shares[number]}"
 done >"$machine/shares"
 # QEMU stops printing output when its standard input ends: a FIFO without a writer keeps it open

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Creates the boot image of the lab's machines: image.sh SUITE FOLDER
+# Creates the boot image of the lab's machines: image.sh SUITE DIRECTORY
 #
-# FOLDER gets vmlinuz, initramfs and root.img: the kernel of the Debian release SUITE, and its root file system with the tools
-# that the tests use. Needs root and the network. Does nothing if FOLDER already has them for the same packages.
+# DIRECTORY gets vmlinuz, initramfs and root.img: the kernel of the Debian release SUITE, and its root file system with the tools
+# that the tests use. Needs root and the network. Does nothing if DIRECTORY already has them for the same packages.
 set -euo pipefail
-suite=$1 folder=$2
+suite=$1 directory=$2
 cd "$(dirname "$0")"
 source ../debian.sh
 
@@ -17,13 +17,13 @@ boot_modules=(virtio_pci virtio_blk virtio_console 9pnet_virtio 9p ext4 overlay)
 surplus=(sound drivers/{gpu,media,infiniband,iio,staging,isdn,scsi,usb,hwmon,input})
 
 wanted=$(sha1sum <<<"${packages[*]}" <(cat image.sh init) | sha1sum | cut -c 1-12)
-mkdir -p "$folder"
-exec 9>"$folder/lock"
+mkdir -p "$directory"
+exec 9>"$directory/lock"
 flock 9
-[[ $(cat "$folder/complete" 2>/dev/null) != "$wanted" ]] || exit 0
+[[ $(cat "$directory/complete" 2>/dev/null) != "$wanted" ]] || exit 0
 echo "making the image of $suite" >&2
 install_missing mmdebstrap=mmdebstrap busybox=busybox-static mkfs.ext4=e2fsprogs cpio=cpio xz=xz-utils depmod=kmod
-work=$(mktemp -d "$folder/work.XXXXXX")
+work=$(mktemp -d "$directory/work.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT
 root=$work/root
 
@@ -66,5 +66,5 @@ printf '127.0.0.1 localhost lab\n::1 localhost\n' >"$root/etc/hosts"
 size=$(($(du -sm "$root" | cut -f 1) * 5 / 4 + 64))M
 mkfs.ext4 -q -O ^has_journal -m 0 -E root_owner=0:0 -d "$root" "$work/root.img" "$size" >/dev/null
 # a machine that runs keeps the old files
-mv "$work"/{root.img,vmlinuz,initramfs} "$folder/"
-echo "$wanted" >"$folder/complete"
+mv "$work"/{root.img,vmlinuz,initramfs} "$directory/"
+echo "$wanted" >"$directory/complete"

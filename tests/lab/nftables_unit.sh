@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Follows the section on nftables of the manual of Proxmox VE, on a lab machine with systemd: nftables_unit.sh FOLDER
+# Follows the section on nftables of the manual of Proxmox VE, on a lab machine with systemd: nftables_unit.sh DIRECTORY
 #
-# FOLDER has the programs. Guests are network namespaces; a guest that was started before the switch is connected by a firewall
+# DIRECTORY has the programs. Guests are network namespaces; a guest that was started before the switch is connected by a firewall
 # bridge, one that was restarted after it by its own device. Meanwhile a host outside sends packets that the rules of either
 # backend drop.
 set -euo pipefail

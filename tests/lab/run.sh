@@ -19,9 +19,9 @@ esac
 
 # an emulated machine spends most of its time in these programs; with optimisation they take a tenth of the time
 export CARGO_PROFILE_DEV_OPT_LEVEL=1
-folder=${CARGO_TARGET_DIR:-target}
-mkdir -p "$folder"
-folder=$(realpath "$folder") programs=$folder/lab
+directory=${CARGO_TARGET_DIR:-target}
+mkdir -p "$directory"
+directory=$(realpath "$directory") programs=$directory/lab
 cargo test --no-run --locked --test kernel --test faults --test resources --test nftables 2>&1 | tee "$programs.log" |
     sed -n 's|.*Executable tests/\([a-z]*\)/main.rs (\(.*\))|\1=\2|p' >"$programs"
 [[ $(wc -l <"$programs") == 4 ]] || { cat "$programs.log" >&2 && exit 1; }
@@ -32,7 +32,7 @@ failed=() emulated=()
 on_machine() {
     local name=$1 began=$SECONDS status=0
     shift
-    "$lab/boot.sh" --share "$folder" "$@" |& tee "$programs-$name.log" || status=1
+    "$lab/boot.sh" --share "$directory" "$@" |& tee "$programs-$name.log" || status=1
     echo "##### $name took $((SECONDS - began)) s"
     return $status
 }
@@ -51,7 +51,7 @@ done
 # the tests of the units; the machines run at the same time, because these tests mostly wait
 declare -A machines=()
 for suite in "${emulated[@]}"; do
-    on_machine "units-$suite" --limit 900 --systemd "$suite" "$lab/units.sh" "$folder/debug" &
+    on_machine "units-$suite" --limit 900 --systemd "$suite" "$lab/units.sh" "$directory/debug" &
     machines[units-$suite]=$!
 done
 for name in "${!machines[@]}"; do

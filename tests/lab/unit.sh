@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Tests the daemon under its systemd unit, on a lab machine with systemd: unit.sh FOLDER
+# Tests the daemon under its systemd unit, on a lab machine with systemd: unit.sh DIRECTORY
 #
-# FOLDER has the programs. When the daemon starts, rules of the official program exist in the legacy variants of all tools,
+# DIRECTORY has the programs. When the daemon starts, rules of the official program exist in the legacy variants of all tools,
 # ebtables included.
 set -euo pipefail
 source tests/lab/unit_checks.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Tests the systemd units of both backends, one after the other, on a lab machine with systemd: units.sh FOLDER
+# Tests the systemd units of both backends, one after the other, on a lab machine with systemd: units.sh DIRECTORY
 #
-# FOLDER has the programs.
+# DIRECTORY has the programs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tests/lab/unit.sh "$1"

@@ -32,7 +32,7 @@ fn listings(rules: &Ruleset) -> [String; 2] {
 
 #[test]
 fn loading_the_json_gives_the_same_rules_as_an_update() {
-    let mut trees: Vec<(String, Tree)> = fs::read_dir(nft_trees::folder().join("trees"))
+    let mut trees: Vec<(String, Tree)> = fs::read_dir(nft_trees::directory().join("trees"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .map(|name| (name.clone(), nft_trees::recorded(&name)))

@@ -73,13 +73,13 @@ const SUPERSEDED: &[Superseded] = &[
 /// All recorded packets, in order.
 pub fn all() -> Vec<Recorded> {
     let scenes = scenes();
-    let text = std::fs::read_to_string(nft_trees::folder().join("packets.jsonl")).unwrap();
+    let text = std::fs::read_to_string(nft_trees::directory().join("packets.jsonl")).unwrap();
     text.lines().map(|line| recorded(&serde_json::from_str(line).unwrap(), &scenes)).collect()
 }
 
 /// The scenes: their names, guests and bridges.
 pub fn scenes() -> Vec<Value> {
-    let text = std::fs::read_to_string(nft_trees::folder().join("scenes.json")).unwrap();
+    let text = std::fs::read_to_string(nft_trees::directory().join("scenes.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 const PAGE: usize = 4096;
 const SALTS: [u8; 8] = *b"pmxcfs-t";
 /// The types of rows.
-const FOLDER: i64 = 4;
+const DIRECTORY: i64 = 4;
 const REGULAR: i64 = 8;
 
 /// The log of a cluster.
@@ -19,10 +19,10 @@ pub struct ClusterLog {
 }
 
 impl ClusterLog {
-    /// Creates the folder and an empty log in it.
-    pub fn new(folder: &Path) -> Self {
-        fs::create_dir_all(folder).unwrap();
-        let mut file = File::create(folder.join("config.db-wal")).unwrap();
+    /// Creates the directory and an empty log in it.
+    pub fn new(directory: &Path) -> Self {
+        fs::create_dir_all(directory).unwrap();
+        let mut file = File::create(directory.join("config.db-wal")).unwrap();
         let numbers: [u32; 4] = [0x377f_0682, 3_007_000, PAGE as u32, 0];
         let header: Vec<u8> =
             numbers.iter().flat_map(|number| number.to_be_bytes()).chain(SALTS).chain([0; 8]).collect();
@@ -49,12 +49,12 @@ impl ClusterLog {
     pub fn removed(&mut self, path: &str) {
         self.version += 1;
         self.inodes.remove(path);
-        self.append_rows(&[row(0, self.version, FOLDER, "__version__")]);
+        self.append_rows(&[row(0, self.version, DIRECTORY, "__version__")]);
     }
 
     fn append(&mut self, inode: i64, path: &str) {
         let name = path.rsplit('/').next().unwrap();
-        let rows = [row(0, self.version, FOLDER, "__version__"), row(inode, self.version, REGULAR, name)];
+        let rows = [row(0, self.version, DIRECTORY, "__version__"), row(inode, self.version, REGULAR, name)];
         self.append_rows(&rows);
     }
 

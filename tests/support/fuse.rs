@@ -39,8 +39,8 @@ impl SharedState {
     }
 }
 
-fn child(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") }
+fn child(directory: &str, name: &str) -> String {
+    if directory.is_empty() { name.to_string() } else { format!("{directory}/{name}") }
 }
 
 impl Filesystem for SharedState {
@@ -204,13 +204,13 @@ impl Filesystem for SharedState {
 
     fn readdir(&self, _: &Request, number: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let mut state = self.lock_when_answering();
-        let folder = state.path(number);
-        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let directory = state.path(number);
+        let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
         let rests = state.files.keys().filter_map(|file| file.strip_prefix(&prefix));
         let names: BTreeSet<String> = rests.map(|rest| rest.split('/').next().unwrap().to_string()).collect();
         for (index, name) in names.iter().enumerate().skip(usize::try_from(offset).unwrap()) {
-            let path = child(&folder, name);
-            let kind = if state.is_folder(&path) { FileType::Directory } else { FileType::RegularFile };
+            let path = child(&directory, name);
+            let kind = if state.is_directory(&path) { FileType::Directory } else { FileType::RegularFile };
             if reply.add(state.number(&path), index as u64 + 1, kind, name) {
                 break;
             }
@@ -236,7 +236,7 @@ impl Fuse {
         Self::mount_with(at, files, None)
     }
 
-    /// Mounts one with these files, and its log in a folder.
+    /// Mounts one with these files, and its log in a directory.
     pub fn mount_logged(at: &Path, files: &[(&str, &str)], log: &Path) -> Self {
         Self::mount_with(at, files, Some(ClusterLog::new(log)))
     }

@@ -105,13 +105,13 @@ impl State {
         self.paths[usize::try_from(number.0 - 1).unwrap()].clone()
     }
 
-    pub(super) fn is_folder(&self, path: &str) -> bool {
+    pub(super) fn is_directory(&self, path: &str) -> bool {
         let below = format!("{path}/");
         path.is_empty() || self.files.range(below.clone()..).next().is_some_and(|(file, _)| file.starts_with(&below))
     }
 
     pub(super) fn attributes(&mut self, path: &str) -> Option<FileAttr> {
-        let kind = match self.is_folder(path) {
+        let kind = match self.is_directory(path) {
             true => FileType::Directory,
             false => FileType::RegularFile,
         };

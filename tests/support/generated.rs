@@ -7,17 +7,17 @@ use std::path::Path;
 use std::process::Command;
 
 /// Writes the configuration of node `n1` with this number of guests to a directory. The output is deterministic.
-pub fn write(guests: usize, folder: &Path) {
+pub fn write(guests: usize, directory: &Path) {
     let generator = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/gen.py");
-    let made = Command::new("python3").arg(generator).args([&guests.to_string(), "1"]).arg(folder).output_in_time();
+    let made = Command::new("python3").arg(generator).args([&guests.to_string(), "1"]).arg(directory).output_in_time();
     assert!(made.status.success(), "gen.py failed (it needs python3)");
 }
 
 /// The tree of node `n1` with this number of guests, as the daemon reads it.
 pub fn tree(guests: usize) -> Tree {
-    let folder = tempfile::tempdir().expect("a directory");
-    write(guests, folder.path());
-    let mut tree = trees::from_folder(folder.path());
+    let directory = tempfile::tempdir().expect("a directory");
+    write(guests, directory.path());
+    let mut tree = trees::from_directory(directory.path());
     // of other nodes, the daemon only reads files in the shared directory `firewall`
     tree.files.retain(|path, _| !path.starts_with("nodes/") || path.starts_with("nodes/n1/"));
     tree

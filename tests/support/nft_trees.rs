@@ -14,10 +14,10 @@ use std::sync::OnceLock;
 
 /// The trees of `tests/nftables/trees`.
 pub fn recorded(name: &str) -> Tree {
-    trees::from_folder(&folder().join("trees").join(name))
+    trees::from_directory(&directory().join("trees").join(name))
 }
 
-pub fn folder() -> PathBuf {
+pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nftables")
 }
 

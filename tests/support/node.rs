@@ -115,8 +115,8 @@ impl Node {
 
     fn without_files_for(kind: BackendKind, name: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
-        for folder in ["dev", "etc/pve", "run", "sbin"] {
-            fs::create_dir_all(root.path().join(folder)).unwrap();
+        for directory in ["dev", "etc/pve", "run", "sbin"] {
+            fs::create_dir_all(root.path().join(directory)).unwrap();
         }
         // a copy of the program that a test can replace
         let program = root.path().join("sbin").join(kind.program());
@@ -253,10 +253,10 @@ impl Node {
         names.filter_map(|name| name.to_str()?.parse().ok()).filter(is_ours).collect()
     }
 
-    /// All files below a folder of the node, by their path below it.
-    pub fn files(&self, folder: &str) -> Vec<String> {
-        fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+    /// All files below a directory of the node, by their path below it.
+    pub fn files(&self, directory: &str) -> Vec<String> {
+        fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 match entry.file_type().unwrap().is_dir() {
                     true => walk(&entry.path(), files),
                     false => files.push(entry.path()),
@@ -264,8 +264,8 @@ impl Node {
             }
         }
         let mut files = Vec::new();
-        walk(&self.path(folder), &mut files);
-        let name = |file: &PathBuf| file.strip_prefix(self.path(folder)).unwrap().to_str().unwrap().to_string();
+        walk(&self.path(directory), &mut files);
+        let name = |file: &PathBuf| file.strip_prefix(self.path(directory)).unwrap().to_str().unwrap().to_string();
         let mut names: Vec<String> = files.iter().map(name).collect();
         names.sort();
         names

@@ -28,26 +28,26 @@ exec $real \"$@\"";
 /// Wrappers for the tools of a node.
 pub struct PausedTools<'a> {
     node: &'a Node,
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl<'a> PausedTools<'a> {
     pub fn new(node: &'a Node) -> Self {
-        let folder = node.path("paused");
-        fs::create_dir_all(folder.join("bin")).unwrap();
+        let directory = node.path("paused");
+        fs::create_dir_all(directory.join("bin")).unwrap();
         for tool in TOOLS {
-            let path = folder.join("bin").join(tool);
-            let script = format!("#!/bin/sh\nreal=/usr/sbin/{tool}; dir={}\n{SCRIPT}\n", folder.display());
+            let path = directory.join("bin").join(tool);
+            let script = format!("#!/bin/sh\nreal=/usr/sbin/{tool}; dir={}\n{SCRIPT}\n", directory.display());
             fs::write(&path, script).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        PausedTools { node, folder }
+        PausedTools { node, directory }
     }
 
     /// Starts a daemon that uses them, and waits for its first update.
     pub fn start_daemon(&self) -> Child {
         let mut command: Command = self.node.command(&["start", "--foreground"]);
-        command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.folder.join("bin").display()));
+        command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.directory.join("bin").display()));
         let child = command.spawn().unwrap();
         let pid = i64::from(child.id());
         wait_for("the first update", || self.node.status().filter(|status| status["pid"] == pid).map(drop));
@@ -56,23 +56,23 @@ impl<'a> PausedTools<'a> {
 
     /// Makes the next update pause at this run of a tool.
     pub fn pause_at(&self, run: usize) {
-        let _ = fs::remove_file(self.folder.join("pause-at"));
-        let _ = fs::remove_dir(self.folder.join("paused"));
+        let _ = fs::remove_file(self.directory.join("pause-at"));
+        let _ = fs::remove_dir(self.directory.join("paused"));
         for name in ["runs", "resume"] {
-            let _ = fs::remove_file(self.folder.join(name));
+            let _ = fs::remove_file(self.directory.join(name));
         }
-        fs::write(self.folder.join("pause-at.new"), run.to_string()).unwrap();
-        fs::rename(self.folder.join("pause-at.new"), self.folder.join("pause-at")).unwrap();
+        fs::write(self.directory.join("pause-at.new"), run.to_string()).unwrap();
+        fs::rename(self.directory.join("pause-at.new"), self.directory.join("pause-at")).unwrap();
     }
 
     /// Waits until the tool has paused.
     pub fn wait_until_paused(&self) {
-        wait_for("a paused tool", || self.folder.join("paused").exists().then_some(()));
+        wait_for("a paused tool", || self.directory.join("paused").exists().then_some(()));
     }
 
     /// Resumes the paused tool; the following ones do not pause.
     pub fn resume(&self) {
-        fs::write(self.folder.join("resume"), "").unwrap();
+        fs::write(self.directory.join("resume"), "").unwrap();
     }
 
     /// The number of tool runs that the daemon needs for a change.
@@ -87,7 +87,7 @@ impl<'a> PausedTools<'a> {
 
     /// The tools that ran since [`Self::pause_at`].
     pub fn tools(&self) -> Vec<String> {
-        let runs = fs::read_to_string(self.folder.join("runs")).unwrap_or_default();
+        let runs = fs::read_to_string(self.directory.join("runs")).unwrap_or_default();
         runs.lines().filter_map(|path| Some(path.rsplit('/').next()?.to_string())).collect()
     }
 

@@ -1,4 +1,4 @@
-//! Configuration trees from a folder or from a few lines of text, compiled.
+//! Configuration trees from a directory or from a few lines of text, compiled.
 #![allow(dead_code, reason = "each program uses a part")]
 use pve_firewall::inputs::{Facts, File, Tree};
 use pve_firewall::iptables::compile::{Compiled, compile};
@@ -15,19 +15,19 @@ pub fn tree(files: &[(&str, &str)]) -> Tree {
     }
 }
 
-/// The files of a folder, named as on a node.
-pub fn from_folder(root: &Path) -> Tree {
+/// The files of a directory, named as on a node.
+pub fn from_directory(root: &Path) -> Tree {
     let mut tree = Tree { root: "/etc/pve".to_string(), ..Tree::default() };
-    let mut folders = vec![root.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
+    let mut directories = vec![root.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
             if path.is_symlink() {
                 continue;
             }
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
             } else {
                 tree.files.insert(name.into(), File::Content(fs::read(&path).unwrap().into()));
             }

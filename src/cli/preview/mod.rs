@@ -76,11 +76,11 @@ impl Preview {
         );
         let RulesetChange { before, after, backends, difference } = change?;
         let owners = AddressOwners::new(&tree, &node, node_network());
-        let concerns = before.rules.change_to(&after.rules);
+        let affected = before.rules.change_to(&after.rules);
         let change = RulesChange {
             before: &|sent| before.rules.decide(sent),
             after: &|sent| after.rules.decide(sent),
-            concerns: &|from, to, layer| concerns.as_ref().and_then(|concerns| concerns(from, to, layer)),
+            affected: &|from, to, layer| affected.as_ref().and_then(|affected| affected(from, to, layer)),
         };
         let comparison = compare(&current.connections, &owners, &change, processors());
         let warnings = warnings(&before, &after);

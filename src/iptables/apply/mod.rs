@@ -200,8 +200,8 @@ impl Firewall {
         for family in Family::ALL.into_iter().filter(|family| live.filter[*family].is_err()) {
             plan.exclude_sets(wanted.sets_of(family));
         }
-        let frozen = set_swap::frozen(&plan, wanted, live);
-        plan.exclude_sets(&frozen);
+        let kept = set_swap::used_only_by_kept_chains(&plan, wanted, live);
+        plan.exclude_sets(&kept);
         plan
     }
 

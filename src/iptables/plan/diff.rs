@@ -297,25 +297,23 @@ fn table_plan<'a>(
 }
 
 /// Diffs wanted against live by name, both in the order of names. A live item that is not wanted is kept if it is in
-/// `reached`; an item in `frozen` is always kept.
+/// `reached`; an item in `kept` is always kept.
 fn planned<'a, N: Ord + Clone + 'a>(
     wanted: impl Iterator<Item = (&'a N, Compared)>,
     live: impl Iterator<Item = (&'a N, Compared)>,
     reached: &BTreeSet<N>,
-    frozen: &BTreeSet<N>,
+    kept: &BTreeSet<N>,
 ) -> BTreeMap<N, Planned> {
     let plan = |pair: EitherOrBoth<(&N, Compared), (&N, Compared)>| {
         let (name, action, signature) = match pair {
             EitherOrBoth::Left((name, wanted)) => (name, PlannedAction::Create, wanted.signature),
-            EitherOrBoth::Both(_, (name, live)) if frozen.contains(name) => {
-                (name, PlannedAction::Ignore, live.signature)
-            }
+            EitherOrBoth::Both(_, (name, live)) if kept.contains(name) => (name, PlannedAction::Ignore, live.signature),
             EitherOrBoth::Both((name, wanted), (_, live)) => {
                 let action = if wanted == live { PlannedAction::Exists } else { PlannedAction::Update };
                 (name, action, wanted.signature)
             }
             EitherOrBoth::Right((name, live)) => {
-                let stays = frozen.contains(name) || reached.contains(name);
+                let stays = kept.contains(name) || reached.contains(name);
                 (name, if stays { PlannedAction::Ignore } else { PlannedAction::Delete }, live.signature)
             }
         };

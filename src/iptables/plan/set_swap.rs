@@ -47,8 +47,8 @@ pub fn coupled(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> 
 /// The sets used only by kept chains; they are kept too, because an entry that moves from such a set to a rule would
 /// otherwise be in neither. A set that is used by other chains too is not kept.
 #[must_use]
-pub fn frozen(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
-    let mut frozen = BTreeSet::new();
+pub fn used_only_by_kept_chains(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
+    let mut sets = BTreeSet::new();
     for family in Family::ALL {
         let Ok(table) = live.table(TableName::Filter, family) else { continue };
         let table_plan = plan.table(TableName::Filter, family);
@@ -58,10 +58,10 @@ pub fn frozen(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
         if !of_kept.is_empty() {
             let others = wanted.filter[family].iter().filter(|(name, _)| !stays(*name));
             let of_others: BTreeSet<&SetName> = others.flat_map(|(_, chain)| chain.sets()).collect();
-            frozen.extend(of_kept.difference(&of_others).map(|name| (*name).clone()));
+            sets.extend(of_kept.difference(&of_others).map(|name| (*name).clone()));
         }
     }
-    frozen
+    sets
 }
 
 /// The same rules, using these sets under their temporary names. The original sets are included as well.

@@ -4,7 +4,7 @@ use super::walk::{ChainRules, Tables};
 use super::{End, Layer, Packet, path_between};
 use crate::iptables::ruleset::{ChainName, Match, Rule, Ruleset, SetName};
 use crate::model::Family;
-use crate::simulate::{ChangedChain, Concern, Hop, concern, differing, visit_reachable};
+use crate::simulate::{ChangedChain, Hop, IsAffected, affected_at_hooks, differing, visit_reachable};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -57,9 +57,9 @@ impl<'a> ChangedRules<'a> {
 
     /// Whether packets between two endpoints can have different verdicts; `None` if none can.
     #[must_use]
-    pub fn concern(self: &Arc<Self>, from: &End, to: &End, layer: Layer) -> Option<Concern<'a>> {
+    pub fn affected_between(self: &Arc<Self>, from: &End, to: &End, layer: Layer) -> Option<IsAffected<'a>> {
         let changed = self.clone();
-        concern(
+        affected_at_hooks(
             path_between(from, to),
             |hop| Tables::at(hop, layer, false).into_iter().flat_map(|tables| self.differences(tables, hop)).collect(),
             move |difference, packet, hop| changed.is_affected(difference, packet, hop),

@@ -3,7 +3,7 @@ use super::eval::EvalContext;
 use super::hook_path::{At, hooks};
 use crate::nftables::names::{Name, TableName};
 use crate::nftables::ruleset::{Action, Chain, Match, Rule, Ruleset, VerdictTarget};
-use crate::simulate::{ChangedChain, Concern, End, Layer, Packet, concern, differing, visit_reachable};
+use crate::simulate::{ChangedChain, End, IsAffected, Layer, Packet, affected_at_hooks, differing, visit_reachable};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -64,10 +64,10 @@ impl<'a> ChangedRules<'a> {
 
     /// Whether packets between two endpoints can have different verdicts; `None` if none can.
     #[must_use]
-    pub fn concern(self: &Arc<Self>, from: &End, to: &End, layer: Layer) -> Option<Concern<'a>> {
+    pub fn affected_between(self: &Arc<Self>, from: &End, to: &End, layer: Layer) -> Option<IsAffected<'a>> {
         let unknown = Packet { layer, ..Packet::arp() };
         let changed = self.clone();
-        concern(
+        affected_at_hooks(
             hooks(from, to, layer),
             |at| self.differences(at, &unknown),
             move |difference, packet, at| changed.is_affected(difference, packet, at),

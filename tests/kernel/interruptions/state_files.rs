@@ -72,9 +72,11 @@ fn no_symlink_is_followed() {
 fn no_other_file_is_written() {
     let node = Node::new("pvefw-written");
     write_everything(&node);
-    let folders = ["etc", "run", "sbin", "usr", "var", "tmp"];
-    let files: Vec<String> =
-        folders.iter().flat_map(|top| node.files(top).into_iter().map(move |file| format!("{top}/{file}"))).collect();
+    let directories = ["etc", "run", "sbin", "usr", "var", "tmp"];
+    let files: Vec<String> = directories
+        .iter()
+        .flat_map(|top| node.files(top).into_iter().map(move |file| format!("{top}/{file}")))
+        .collect();
     let ours = |file: &&String| !file.starts_with("etc/pve/") && *file != "sbin/pve-firewall";
     // the locks of the legacy tools
     let lock = |file: &&String| match file.as_str() {

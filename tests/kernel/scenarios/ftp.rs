@@ -13,16 +13,16 @@ const GREETING: &str = "hello by FTP";
 const TIMED_OUT: i32 = 28;
 
 pub fn server(scenario: &Scenario) -> Program {
-    let folder = scenario.root().join("ftp");
-    fs::create_dir_all(folder.join("files")).unwrap();
-    fs::write(folder.join("files/greeting"), GREETING).unwrap();
+    let directory = scenario.root().join("ftp");
+    fs::create_dir_all(directory.join("files")).unwrap();
+    fs::write(directory.join("files/greeting"), GREETING).unwrap();
     // the server's user needs access
-    for folder in [scenario.root(), &folder] {
+    for directory in [scenario.root(), &directory] {
         let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(folder, everyone).unwrap();
+        fs::set_permissions(directory, everyone).unwrap();
     }
-    let conf = folder.join("vsftpd.conf");
-    let files = folder.join("files");
+    let conf = directory.join("vsftpd.conf");
+    let files = directory.join("files");
     let text = format!(
         "listen=YES\nbackground=NO\nanonymous_enable=YES\nno_anon_password=YES\nlocal_enable=NO\nanon_root={0}\n\
          secure_chroot_dir={0}\nconnect_from_port_20=YES\nseccomp_sandbox=NO\n",

@@ -26,16 +26,16 @@ stats: {enabled: no}
 
 /// Suricata, and the file with its alerts.
 fn suricata(scenario: &Scenario) -> (Program, PathBuf) {
-    let folder = scenario.root().join("suricata");
-    fs::create_dir_all(&folder).unwrap();
-    let path = |name: &str| folder.join(name).to_str().unwrap().to_string();
+    let directory = scenario.root().join("suricata");
+    fs::create_dir_all(&directory).unwrap();
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_string();
     fs::write(path("suricata.yaml"), CONFIGURATION).unwrap();
     fs::write(path("test.rules"), SIGNATURES).unwrap();
     let args = ["-c", &path("suricata.yaml"), "-S", &path("test.rules"), "-l", &path(""), "-q", "0"];
     let program = Program::start(&scenario.testbed.node, "suricata", &args);
     let queues = || scenario.testbed.node.run(|| fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue"));
     wait_for("Suricata on its queue", || queues().is_ok_and(|text| !text.is_empty()).then_some(()));
-    (program, folder.join("fast.log"))
+    (program, directory.join("fast.log"))
 }
 
 #[test]

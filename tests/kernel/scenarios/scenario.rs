@@ -120,8 +120,8 @@ impl Scenario {
 
     fn launch(kind: BackendKind, shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().unwrap();
-        for folder in ["run", "run/lock", "dev"] {
-            fs::create_dir_all(root.path().join(folder)).unwrap();
+        for directory in ["run", "run/lock", "dev"] {
+            fs::create_dir_all(root.path().join(directory)).unwrap();
         }
         write(root.path(), ".members", r#"{"nodename":"n1","nodelist":{"n1":{"ip":"10.0.0.1"}}}"#);
         for (path, text) in confs() {

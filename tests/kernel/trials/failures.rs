@@ -114,8 +114,8 @@ fn a_clock_jump_does_not_move_the_deadline() {
 struct Mount(std::path::PathBuf);
 
 impl Mount {
-    fn new(node: &Node, folder: &str, options: &str) -> Self {
-        let path = node.path(folder);
+    fn new(node: &Node, directory: &str, options: &str) -> Self {
+        let path = node.path(directory);
         let status =
             Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&path).output_in_time().status;
         assert!(status.success());

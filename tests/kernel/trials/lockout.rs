@@ -60,19 +60,19 @@ struct Ssh<'a> {
 
 impl<'a> Ssh<'a> {
     fn new(scenario: &'a Scenario) -> Self {
-        let folder = scenario.root().join("ssh");
-        fs::create_dir_all(&folder).unwrap();
+        let directory = scenario.root().join("ssh");
+        fs::create_dir_all(&directory).unwrap();
         fs::create_dir_all("/run/sshd").unwrap();
         for key in ["host", "client"] {
             let mut command = Command::new("ssh-keygen");
-            command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.join(key));
+            command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(directory.join(key));
             assert!(command.output_in_time().status.success(), "{command:?}");
         }
-        fs::copy(folder.join("client.pub"), folder.join("authorized")).unwrap();
-        fs::set_permissions(folder.join("client"), fs::Permissions::from_mode(0o600)).unwrap();
-        let folder = folder.display();
+        fs::copy(directory.join("client.pub"), directory.join("authorized")).unwrap();
+        fs::set_permissions(directory.join("client"), fs::Permissions::from_mode(0o600)).unwrap();
+        let directory = directory.display();
         let config = format!(
-            "ListenAddress 10.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\nPidFile none\n\
+            "ListenAddress 10.0.0.1\nHostKey {directory}/host\nAuthorizedKeysFile {directory}/authorized\nPidFile none\n\
              StrictModes no\nUsePAM no\nPermitRootLogin yes\nUseDNS no\n"
         );
         let path = write(scenario.root(), "sshd_config", &config);
@@ -89,7 +89,7 @@ impl<'a> Ssh<'a> {
 
     /// A command line on the node.
     fn command(&self, line: &str) -> Command {
-        let folder = self.scenario.root().join("ssh");
+        let directory = self.scenario.root().join("ssh");
         let mut command = self.scenario.testbed.outside.command("ssh");
         command.args([
             "-F",
@@ -102,7 +102,7 @@ impl<'a> Ssh<'a> {
             "-o",
             "StrictHostKeyChecking=no",
         ]);
-        command.args(["-o", "UserKnownHostsFile=/dev/null", "-i"]).arg(folder.join("client"));
+        command.args(["-o", "UserKnownHostsFile=/dev/null", "-i"]).arg(directory.join("client"));
         command.args(["root@10.0.0.1", line]).stdin(Stdio::null());
         command
     }

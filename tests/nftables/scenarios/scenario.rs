@@ -80,8 +80,8 @@ impl Scenario {
     /// Starts the daemon with an enabled firewall and these files, and waits until their rules are live.
     pub fn new(files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().unwrap();
-        for folder in ["run", "run/lock", "dev"] {
-            fs::create_dir_all(root.path().join(folder)).unwrap();
+        for directory in ["run", "run/lock", "dev"] {
+            fs::create_dir_all(root.path().join(directory)).unwrap();
         }
         let testbed = TestBed::without_firewall_bridges("nfs");
         let wire = Wire::new(&testbed);

@@ -33,9 +33,9 @@ pub fn config(rng: &mut Rng) -> BTreeMap<String, String> {
 fn more_guests(files: &mut BTreeMap<String, String>) {
     let vms = (1000..1030).chain([10, 11, 102]).map(|vmid| (vmid, "qemu-server", "virtio=BC:24:11:00:00:01"));
     let containers = (2000..2008).map(|vmid| (vmid, "lxc", "name=eth0,hwaddr=BC:24:11:00:00:02"));
-    for (vmid, folder, card) in vms.chain(containers) {
+    for (vmid, directory, card) in vms.chain(containers) {
         let conf = format!("net0: {card},bridge=vmbr0,firewall=1\n");
-        files.insert(format!("nodes/n1/{folder}/{vmid}.conf"), conf);
+        files.insert(format!("nodes/n1/{directory}/{vmid}.conf"), conf);
         files.insert(format!("firewall/{vmid}.fw"), "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT\n".into());
     }
 }

@@ -93,9 +93,9 @@ impl Device {
 
 /// The configuration file of a guest, with its path.
 pub fn conf(vmid: u32, container: bool) -> (String, String) {
-    let folder = if container { "lxc" } else { "qemu-server" };
+    let directory = if container { "lxc" } else { "qemu-server" };
     let text = DEVICES.iter().filter(|device| device.vmid == vmid).map(Device::conf).collect();
-    (format!("nodes/{NODE}/{folder}/{vmid}.conf"), text)
+    (format!("nodes/{NODE}/{directory}/{vmid}.conf"), text)
 }
 
 /// The configuration files of all guests, with their paths.

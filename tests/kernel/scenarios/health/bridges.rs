@@ -91,11 +91,11 @@ fn a_kernel_without_physdev_is_reported() {
     let refuses = "#!/bin/sh\nrules=$(cat)\nline=$(printf '%s\\n' \"$rules\" | grep -n physdev | head -n 1 | cut -d: -f1)\n\
         if [ -n \"$line\" ]; then echo \"iptables-restore: line $line failed\" >&2; exit 1; fi\n\
         printf '%s\\n' \"$rules\" | exec /usr/sbin/iptables-legacy-restore \"$@\"\n";
-    let folder = tempfile::tempdir().unwrap();
-    let tool = folder.path().join("iptables-legacy-restore");
+    let directory = tempfile::tempdir().unwrap();
+    let tool = directory.path().join("iptables-legacy-restore");
     std::fs::write(&tool, refuses).unwrap();
     std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let shell = format!("PATH={}:$PATH exec \"$@\"", folder.path().display());
+    let shell = format!("PATH={}:$PATH exec \"$@\"", directory.path().display());
     let mut scenario = Scenario::without_waiting(&shell, &[(GUEST100, ON)]);
     let warning = scenario
         .wait_for_warning("guests are not filtered by iptables: the kernel refuses rules with the match physdev");

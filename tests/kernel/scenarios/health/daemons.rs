@@ -105,11 +105,11 @@ fn a_killed_daemon_of_the_selected_backend_is_reported() {
 /// The daemon removes such chains itself, unless the tools of that variant do not work.
 #[test]
 fn chains_that_remain_in_the_other_variant_are_reported() {
-    let folder = tempfile::tempdir().unwrap();
-    let tool = folder.path().join("iptables-nft-restore");
+    let directory = tempfile::tempdir().unwrap();
+    let tool = directory.path().join("iptables-nft-restore");
     std::fs::write(&tool, "#!/bin/sh\necho broken >&2; exit 1\n").unwrap();
     std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let shell = format!("PATH={}:$PATH exec \"$@\"", folder.path().display());
+    let shell = format!("PATH={}:$PATH exec \"$@\"", directory.path().display());
     let host = "[OPTIONS]\n[RULES]\nIN ACCEPT -p icmp\n";
     let mut scenario = Scenario::with_shell(&shell, &FREQUENT_FULL_READINGS, &[(GUEST100, ON), (HOST, host)]);
     let answered = || Probe::icmp(Outside, Host, 8);
