@@ -92,8 +92,14 @@ impl Tree {
     /// The name of a file for reports: the path that was read.
     #[must_use]
     pub fn label(&self, path: &str) -> Arc<str> {
-        format!("{}/{path}", self.root).into()
+        label(&self.root, path)
     }
+}
+
+/// The name for reports of a file below this root.
+#[must_use]
+pub fn label(root: &str, path: &str) -> Arc<str> {
+    [root, "/", path].concat().into()
 }
 
 /// An address of the node.

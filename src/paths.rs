@@ -5,7 +5,7 @@
 use crate::model::BackendKind;
 use crate::model::FileKind;
 use crate::model::guest::{GuestKind, parse_vmid};
-use std::fmt::{self, Write};
+use std::fmt;
 
 /// The root of the configuration tree, where pmxcfs is mounted.
 pub const CONFIG: &str = "/etc/pve";
@@ -226,13 +226,24 @@ impl<'a> TreeFile<'a> {
         }
     }
 
-    /// The path as text, in one allocation: a large node has thousands.
+    /// The path as text, without a formatter: a large node has thousands.
     #[must_use]
     pub fn path(self) -> String {
-        let mut text = String::with_capacity(48);
-        // writing to a String cannot fail
-        let _ = write!(text, "{self}");
-        text
+        match self {
+            TreeFile::VmList => VMLIST.to_string(),
+            TreeFile::Members => MEMBERS.to_string(),
+            TreeFile::Corosync => COROSYNC.to_string(),
+            TreeFile::Cluster => CLUSTER.to_string(),
+            TreeFile::SdnRunning => SDN_RUNNING.to_string(),
+            TreeFile::IpamState => IPAM_STATE.to_string(),
+            TreeFile::IpamDatabase => IPAM_DATABASE.to_string(),
+            TreeFile::Host(node) => [NODES_DIRECTORY, "/", node, "/", HOST_FILE].concat(),
+            TreeFile::Guest(id) => [FIREWALL_DIRECTORY, "/", id, ".fw"].concat(),
+            TreeFile::Vnet(name) => [VNET_DIRECTORY, "/", name, ".fw"].concat(),
+            TreeFile::GuestConfig { node, kind, id } => {
+                [NODES_DIRECTORY, "/", node, "/", guest_directory_name(kind), "/", id, ".conf"].concat()
+            }
+        }
     }
 
     /// The VMID of the guest whose file it is.
@@ -257,21 +268,7 @@ impl<'a> TreeFile<'a> {
 
 impl fmt::Display for TreeFile<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TreeFile::VmList => f.write_str(VMLIST),
-            TreeFile::Members => f.write_str(MEMBERS),
-            TreeFile::Corosync => f.write_str(COROSYNC),
-            TreeFile::Cluster => f.write_str(CLUSTER),
-            TreeFile::SdnRunning => f.write_str(SDN_RUNNING),
-            TreeFile::IpamState => f.write_str(IPAM_STATE),
-            TreeFile::IpamDatabase => f.write_str(IPAM_DATABASE),
-            TreeFile::Host(node) => write!(f, "{NODES_DIRECTORY}/{node}/{HOST_FILE}"),
-            TreeFile::Guest(id) => write!(f, "{FIREWALL_DIRECTORY}/{id}.fw"),
-            TreeFile::Vnet(name) => write!(f, "{VNET_DIRECTORY}/{name}.fw"),
-            TreeFile::GuestConfig { node, kind, id } => {
-                write!(f, "{NODES_DIRECTORY}/{node}/{}/{id}.conf", guest_directory_name(*kind))
-            }
-        }
+        f.write_str(&self.path())
     }
 }
 

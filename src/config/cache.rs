@@ -6,7 +6,7 @@ use super::configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
 use super::definitions::{Definitions, IpSet};
 use super::{Alias, Cluster, ClusterOptions, Group, Host, Parser, Sdn, Vnet, sdn};
 use crate::builtin::databases::Databases;
-use crate::inputs::{Facts, File, Tree};
+use crate::inputs::{self, Facts, File, Tree};
 use crate::model::guest::GuestKind;
 use crate::model::{Interface, Report};
 use crate::node::{self, GuestList, ListedGuest, Network};
@@ -298,8 +298,8 @@ impl NamesInUse {
 
     fn guest(&self, source: &GuestSource) -> GuestConfig {
         let GuestSource { listed, fw, conf, live } = source;
-        let label = |path: &str| Arc::from(format!("{}/{path}", self.root));
-        let (fw_label, conf_label) = (label(&listed.fw()), label(&listed.conf(&self.node)));
+        let label = |path: String| inputs::label(&self.root, &path);
+        let (fw_label, conf_label) = (label(listed.fw()), label(listed.conf(&self.node)));
         let mut reports = Vec::new();
         let files = match (fw, conf) {
             (File::Content(fw), File::Content(conf)) => {

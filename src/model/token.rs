@@ -9,12 +9,34 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(EcoString);
 
+/// The bytes that a token can contain. A look-up is faster than comparisons.
+const ALLOWED: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        allowed[byte as usize] = !matches!(byte, b'"' | b'\'' | b'\\' | b'`' | b';');
+        byte += 1;
+    }
+    allowed
+};
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && !text.starts_with('-') && text.bytes().all(|byte| ALLOWED[usize::from(byte)])
+}
+
 impl Token {
     /// `None` if the text is not such a word.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
-        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\' | b'`' | b';');
-        (!text.is_empty() && !text.starts_with('-') && text.bytes().all(plain)).then(|| Token(text.into()))
+        is_token(text).then(|| Token(text.into()))
+    }
+
+    /// The word that consists of these parts; `None` if they are not such a word.
+    #[must_use]
+    pub fn concat(parts: &[&str]) -> Option<Self> {
+        let mut text = EcoString::with_capacity(parts.iter().map(|part| part.len()).sum());
+        parts.iter().for_each(|part| text.push_str(part));
+        is_token(&text).then_some(Token(text))
     }
 
     /// The word.
@@ -51,6 +73,12 @@ impl<T> Spelled<T> {
         Some(Spelled { text: Token::new(text)?, value })
     }
 
+    /// Another value with the same spelling.
+    #[must_use]
+    pub fn with_value<U>(&self, value: U) -> Spelled<U> {
+        Spelled { text: self.text.clone(), value }
+    }
+
     /// The spelling.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -71,10 +99,11 @@ mod tests {
     #[test]
     fn a_token_is_a_single_word_without_special_characters() {
         for good in ["tcp", "10.0.0.0/8,fd00::1", "eth0:1", "fwln+", "80:85", "802_1Q"] {
-            assert!(Token::new(good).is_some(), "{good}");
+            let token = Token::new(good);
+            assert!(token.is_some() && token == Token::concat(&[&good[..1], &good[1..]]), "{good}");
         }
         for bad in ["", "a b", "a\tb", "a\nb", "a\0", "\"", "'", "a\\b", "-j", "ü", "a;b", "`x`"] {
-            assert!(Token::new(bad).is_none(), "{bad}");
+            assert!(Token::new(bad).is_none() && Token::concat(&["", bad]).is_none(), "{bad}");
         }
     }
 }

@@ -158,7 +158,7 @@ impl SetNames {
 
 /// The name of a device's ipfilter set.
 pub fn ipfilter(device: &Device) -> String {
-    format!("ipfilter-{}", device.netid)
+    ["ipfilter-", &device.netid].concat()
 }
 
 /// Whether the source addresses of a device are filtered, because of an ipfilter set or the option.

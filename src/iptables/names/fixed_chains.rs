@@ -61,7 +61,7 @@ impl fmt::Display for FixedChain {
 
 impl From<FixedChain> for ChainName {
     fn from(FixedChain(name): FixedChain) -> Self {
-        super::chain(name)
+        super::chain(&[name])
     }
 }
 

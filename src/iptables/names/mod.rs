@@ -29,14 +29,14 @@ const NEXT: &str = "_next";
 /// The maximum length of a set name that is not hashed, in characters without the prefix.
 const MAX_SET_LENGTH: usize = 20;
 
-fn chain(name: &str) -> ChainName {
-    ChainName::new(name).expect("chain names of ours are words of at most 28 characters")
+fn chain(parts: &[&str]) -> ChainName {
+    ChainName::concat(parts).expect("chain names of ours are words of at most 28 characters")
 }
 
 /// The entry chain of a built-in chain.
 #[must_use]
 pub fn entry(hook: &str) -> ChainName {
-    chain(&[PREFIX, hook].concat())
+    chain(&[PREFIX, hook])
 }
 
 /// The longest prefix of a [`branch_in`] or [`branch_out`], in characters: with it the names have 28 characters.
@@ -55,7 +55,7 @@ pub fn branch_out(prefix: &str) -> ChainName {
 }
 
 fn branch(FixedChain(all): FixedChain, prefix: &str) -> ChainName {
-    if prefix.is_empty() { chain(all) } else { chain(&[all, "-", prefix].concat()) }
+    if prefix.is_empty() { chain(&[all]) } else { chain(&[all, "-", prefix]) }
 }
 
 /// The pattern that matches all devices with this prefix: `tap10+`.
@@ -67,25 +67,25 @@ pub fn devices_with(prefix: &str) -> Interface {
 /// The chain of packets to a guest's device.
 #[must_use]
 pub fn device_in(device: &Interface) -> ChainName {
-    chain(&[device.as_str(), IN].concat())
+    chain(&[device.as_str(), IN])
 }
 
 /// The chain of packets, or of frames, from a guest's device.
 #[must_use]
 pub fn device_out(device: &Interface) -> ChainName {
-    chain(&[device.as_str(), OUT].concat())
+    chain(&[device.as_str(), OUT])
 }
 
 /// The ebtables chain of ARP from a guest's device.
 #[must_use]
 pub fn device_arp(device: &Interface) -> ChainName {
-    chain(&[device.as_str(), OUT, ARP].concat())
+    chain(&[device.as_str(), OUT, ARP])
 }
 
 /// The ebtables chain of the protocols that a guest's device may use.
 #[must_use]
 pub fn device_protocols(device: &Interface) -> ChainName {
-    chain(&[device.as_str(), OUT, PROTO].concat())
+    chain(&[device.as_str(), OUT, PROTO])
 }
 
 /// All chains of a guest's device, in all tables.
@@ -103,13 +103,13 @@ pub fn device_of(chain: &str) -> Option<GuestDevice> {
 /// The chain of a security group for packets to the host or to guests.
 #[must_use]
 pub fn group_in(group: &str) -> ChainName {
-    chain(&[GROUP, group, IN].concat())
+    chain(&[GROUP, group, IN])
 }
 
 /// The chain of a security group for packets from the host or from guests.
 #[must_use]
 pub fn group_out(group: &str) -> ChainName {
-    chain(&[GROUP, group, OUT].concat())
+    chain(&[GROUP, group, OUT])
 }
 
 /// The ports of the firewall bridges that are connected to `vmbrX`: `fwln+`.
@@ -132,7 +132,7 @@ pub fn set(vmid: u32, name: &str, family: Family) -> SetName {
     if id.len() > MAX_SET_LENGTH {
         return hashed(&id);
     }
-    SetName::new(&[PREFIX, &id].concat()).expect("the prefix and at most 20 characters of a name")
+    SetName::concat(&[PREFIX, &id]).expect("the prefix and at most 20 characters of a name")
 }
 
 /// The name of a set of the cluster in its hashed form, regardless of the length of its name.
@@ -146,7 +146,7 @@ fn set_id(vmid: u32, name: &str, family: Family) -> String {
         Family::V4 => "v4",
         Family::V6 => "v6",
     };
-    format!("{vmid}-{name}-{version}")
+    [itoa::Buffer::new().format(vmid), "-", name, "-", version].concat()
 }
 
 fn hashed(id: &str) -> SetName {

@@ -18,6 +18,12 @@ macro_rules! name {
                 (text.len() <= Self::MAX).then(|| Token::new(text).map($name))?
             }
 
+            /// The name that consists of these parts; `None` as for [`new`](Self::new).
+            #[must_use]
+            pub fn concat(parts: &[&str]) -> Option<Self> {
+                Token::concat(parts).filter(|name| name.as_str().len() <= Self::MAX).map($name)
+            }
+
             /// The name.
             #[must_use]
             pub fn as_str(&self) -> &str {
@@ -58,6 +64,8 @@ mod tests {
     fn names_are_limited_as_in_the_kernel() {
         assert!(ChainName::new(&"x".repeat(28)).is_some());
         assert!(ChainName::new(&"x".repeat(29)).is_none());
+        assert_eq!(ChainName::concat(&["PVEFW", "-", "INPUT"]), ChainName::new("PVEFW-INPUT"));
+        assert!(ChainName::concat(&["PVEFW-", &"x".repeat(23)]).is_none());
         assert!(SetName::new(&"x".repeat(32)).is_none());
     }
 }
