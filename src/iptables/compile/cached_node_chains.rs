@@ -1,6 +1,7 @@
 //! The chains of the node; each part is reused while its inputs are unchanged.
 use super::FamilyCompiler;
 use super::chain_builder::{FinishedChains, Logging};
+use super::device_tree::branches;
 use super::ebtables::{self, BridgeChains};
 use super::sets::SetNames;
 use super::shared_config::{Node, SharedConfig};
@@ -109,14 +110,15 @@ impl Links {
         if let Some(old) = old.filter(holds) {
             return old;
         }
+        let tree = branches(&devices);
         let filter = |family| {
             let mut chains = compiler(node, family, &none);
-            chains.links(&heads[family], &devices);
+            chains.links(&heads[family], &tree);
             chains.ips(&to_queues);
             chains.chains()
         };
         let filter = PerFamily { v4: filter(Family::V4), v6: filter(Family::V6) };
-        let bridge = ebtables.map(|strict| ebtables::entries(&devices, strict)).unwrap_or_default();
+        let bridge = ebtables.map(|strict| ebtables::entries(&tree, strict)).unwrap_or_default();
         Links { devices, heads, to_queues, ebtables, filter, bridge }
     }
 }

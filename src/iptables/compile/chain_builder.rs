@@ -51,7 +51,6 @@ pub const INFO: u8 = 6;
 pub type FinishedChains = Vec<(ChainName, Arc<Chain>)>;
 
 /// Buffers for building chains one after the other.
-#[derive(Default)]
 pub struct ChainBuffers {
     /// The finished chains.
     pub chains: FinishedChains,
@@ -59,6 +58,13 @@ pub struct ChainBuffers {
     rules: Vec<Rule>,
     /// The buffer for the matches of the next rule.
     pub matches: Vec<Match>,
+}
+
+impl Default for ChainBuffers {
+    fn default() -> Self {
+        // most chains and rules fit
+        ChainBuffers { chains: Vec::new(), rules: Vec::with_capacity(64), matches: Vec::with_capacity(8) }
+    }
 }
 
 /// A chain that is being built.

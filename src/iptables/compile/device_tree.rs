@@ -3,7 +3,8 @@
 //! With a list, each new connection is compared with every device. In the tree, a chain belongs to the devices whose names
 //! begin with its prefix, and has a rule for each possible next character (`--physdev-out tap10+`): at most eleven. There is a
 //! chain for each prefix after which the names of devices differ, so adding a device changes only the chains on its own path.
-use crate::iptables::names::MAX_PREFIX_LENGTH;
+use crate::iptables::names::{self, MAX_PREFIX_LENGTH};
+use crate::iptables::ruleset::ChainName;
 use crate::model::Interface;
 
 /// Maximum number of devices in a single list, as in the Perl firewall.
@@ -25,6 +26,32 @@ pub enum Jump<'a> {
     Device(&'a Interface),
     /// To the branch of the devices with this prefix.
     Branch(&'a str),
+}
+
+impl Jump<'_> {
+    /// The ports whose packets it concerns.
+    pub fn port(&self) -> Interface {
+        match self {
+            Jump::Device(device) => (*device).clone(),
+            Jump::Branch(prefix) => names::devices_with(prefix),
+        }
+    }
+
+    /// The chain for packets to these ports.
+    pub fn chain_in(&self) -> ChainName {
+        match self {
+            Jump::Device(device) => names::device_in(device),
+            Jump::Branch(prefix) => names::branch_in(prefix),
+        }
+    }
+
+    /// The chain for packets, or frames, from these ports.
+    pub fn chain_out(&self) -> ChainName {
+        match self {
+            Jump::Device(device) => names::device_out(device),
+            Jump::Branch(prefix) => names::branch_out(prefix),
+        }
+    }
 }
 
 /// The branches for these devices; the one of all devices is first.

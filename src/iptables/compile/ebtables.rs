@@ -1,6 +1,6 @@
 //! The ebtables chains: filters for guests' traffic on layer 2.
 use super::chain_builder::generated;
-use super::device_tree::{Branch, Jump, branches};
+use super::device_tree::Branch;
 use super::matches::ethertype;
 use super::sets::{has_ipfilter, ipfilter};
 use super::strict_layer2::Encapsulations;
@@ -44,8 +44,8 @@ fn protocol(name: &str) -> [BridgeMatch; 1] {
     [BridgeMatch::Protocol(ethertype(name))]
 }
 
-/// The entry chains, with the jumps to the chains of these devices, and if `strict` to those for frames to devices.
-pub fn entries(devices: &[Interface], strict: bool) -> BridgeChains {
+/// The entry chains, with the jumps to the chains of devices in this tree, and if `strict` to those for frames to devices.
+pub fn entries(tree: &[Branch<'_>], strict: bool) -> BridgeChains {
     let mut chains = BridgeChains::new();
     let origin = generated("the jump to the guests' chains");
     let mut forward = Builder::new(names::FORWARD);
@@ -57,19 +57,17 @@ pub fn entries(devices: &[Interface], strict: bool) -> BridgeChains {
     }
     forward.finish(&mut chains);
 
-    for Branch { prefix, jumps } in branches(devices) {
-        let mut incoming = Builder::new(names::branch_in(prefix));
+    for Branch { prefix, jumps } in tree {
+        if strict {
+            let mut incoming = Builder::new(names::branch_in(prefix));
+            for one in jumps {
+                incoming.rule([BridgeMatch::OutInterface(one.port())], jump(one.chain_in()), &origin);
+            }
+            incoming.finish(&mut chains);
+        }
         let mut outgoing = Builder::new(names::branch_out(prefix));
         for one in jumps {
-            let (port, to_in, to_out) = match one {
-                Jump::Device(device) => (device.clone(), names::device_in(device), names::device_out(device)),
-                Jump::Branch(below) => (names::devices_with(below), names::branch_in(below), names::branch_out(below)),
-            };
-            incoming.rule([BridgeMatch::OutInterface(port.clone())], jump(to_in), &origin);
-            outgoing.rule([BridgeMatch::InInterface(port)], jump(to_out), &origin);
-        }
-        if strict {
-            incoming.finish(&mut chains);
+            outgoing.rule([BridgeMatch::InInterface(one.port())], jump(one.chain_out()), &origin);
         }
         outgoing.finish(&mut chains);
     }

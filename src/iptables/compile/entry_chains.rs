@@ -1,7 +1,7 @@
 //! The entry chains, to which the built-in chains jump, and which jump to the host's and the guests' chains.
 use super::FamilyCompiler;
 use super::chain_builder::{Builder, Log, generated, jump};
-use super::device_tree::{Branch, Jump, branches};
+use super::device_tree::Branch;
 use super::host::conntrack_filter;
 use super::matches::{entering, established, leaving, source_in, tcp};
 use super::shared_config::SharedConfig;
@@ -36,26 +36,21 @@ impl FamilyCompiler<'_> {
     }
 
     /// Builds PVEFW-FWBR-IN, beginning with these rules, PVEFW-FWBR-OUT, and the chains between them and those of devices.
-    pub(super) fn links(&mut self, head: &[Rule], devices: &[Interface]) {
+    pub(super) fn links(&mut self, head: &[Rule], tree: &[Branch<'_>]) {
         let origin = generated(TO_GUESTS);
-        for Branch { prefix, jumps } in branches(devices) {
+        for Branch { prefix, jumps } in tree {
             let mut incoming = self.chain(names::branch_in(prefix));
-            let mut outgoing = self.chain(names::branch_out(prefix));
             if prefix.is_empty() {
                 incoming.extend(head);
             }
             for one in jumps {
-                let (port, to) = match one {
-                    Jump::Device(device) => (device.clone(), [names::device_in(device), names::device_out(device)]),
-                    Jump::Branch(below) => {
-                        (names::devices_with(below), [names::branch_in(below), names::branch_out(below)])
-                    }
-                };
-                let [to_in, to_out] = to;
-                incoming.plain([leaving(&port)], jump(to_in), &origin);
-                outgoing.plain([entering(&port)], jump(to_out), &origin);
+                incoming.plain([leaving(&one.port())], jump(one.chain_in()), &origin);
             }
             incoming.finish(&mut self.buffers);
+            let mut outgoing = self.chain(names::branch_out(prefix));
+            for one in jumps {
+                outgoing.plain([entering(&one.port())], jump(one.chain_out()), &origin);
+            }
             outgoing.finish(&mut self.buffers);
         }
     }

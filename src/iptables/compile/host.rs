@@ -9,7 +9,7 @@ use crate::iptables::ruleset::{AddrType, Match, Side, Target};
 use crate::model::{Direction, Family, Interface, OptionKey, Origin, Spelled, Verdict};
 use crate::paths;
 use ipnet::IpNet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Ports of migration.
 const MIGRATION: (u16, u16) = (60000, 60050);
@@ -19,6 +19,12 @@ const MANAGEMENT: [(u16, u16); 5] = [(8006, 8006), (5900, 5999), (3128, 3128), (
 const LOCAL: [(u16, u16); 4] = [(8006, 8006), (22, 22), (5900, 5999), (3128, 3128)];
 /// Ports of corosync: one for each link of knet, and 5404 for older transports.
 const COROSYNC: (u16, u16) = (5404, 5412);
+
+/// The ICMPv6 type of the messages that only routers send.
+const ROUTER_ADVERTISEMENT: &str = "router-advertisement";
+/// The ICMPv6 types of Neighbor Discovery (RFC 4861).
+const DISCOVERY: [&str; 4] =
+    ["router-solicitation", ROUTER_ADVERTISEMENT, "neighbor-solicitation", "neighbor-advertisement"];
 
 impl FamilyCompiler<'_> {
     /// Builds both chains of the host, if its firewall is enabled.
@@ -155,11 +161,12 @@ impl FamilyCompiler<'_> {
         if self.family == Family::V4 {
             return;
         }
-        let kinds = ["router-solicitation", "router-advertisement", "neighbor-solicitation", "neighbor-advertisement"];
-        for kind in kinds {
-            if kind != "router-advertisement" || direction == Direction::In || radv {
-                let matches = vec![icmp_proto(Family::V6), icmp_type(Family::V6, kind)];
-                rules.plain(matches, target.clone(), origin);
+        // every device has these rules
+        static MATCHES: LazyLock<[[Match; 2]; 4]> =
+            LazyLock::new(|| DISCOVERY.map(|kind| [icmp_proto(Family::V6), icmp_type(Family::V6, kind)]));
+        for (kind, matches) in DISCOVERY.iter().zip(&*MATCHES) {
+            if *kind != ROUTER_ADVERTISEMENT || direction == Direction::In || radv {
+                rules.plain(matches.clone(), target.clone(), origin);
             }
         }
     }
