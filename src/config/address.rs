@@ -19,7 +19,7 @@ pub fn literal(text: &str) -> Result<Literal, String> {
         let range = range(first, last)?;
         return Spelled::new(text, range).map(|range| Literal::Range(range.into())).ok_or_else(spelled);
     }
-    let nets: Vec<_> = text.split(',').map(net).collect::<Result<_, _>>()?;
+    let nets = if is_list { text.split(',').map(net).collect::<Result<_, _>>()? } else { vec![net(text)?] };
     let mixed = nets.iter().any(|net| Family::of(net.addr()) != Family::of(nets[0].addr()));
     if mixed {
         return Err(format!("detected mixed ipv4/ipv6 addresses in address list '{}'", printable(text)));

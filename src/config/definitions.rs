@@ -1,8 +1,9 @@
 //! Aliases and IP sets, and the names by which rules refer to them.
 use super::address::cidr;
 use super::sections::{Line, MAX_NAME_LENGTH, Named, cut, is_name};
-use crate::model::{Lookup, PartError, Report, SetRef, SetScope, Spelled, printable};
+use crate::model::{Lookup, PartError, Report, SetRef, SetScope, Spelled, lowercase, printable};
 use ipnet::IpNet;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -73,13 +74,12 @@ impl<'a> Names<'a> {
 
     /// The alias with this name.
     pub fn alias(&self, reference: &str) -> Option<&'a Alias> {
-        let reference = reference.to_ascii_lowercase();
-        self.find(&reference, |definitions, name| definitions.aliases.get(name)).map(|(_, alias)| alias)
+        self.find(&lowercase(reference), |definitions, name| definitions.aliases.get(name)).map(|(_, alias)| alias)
     }
 
     /// The IP set with this name (without the `+`).
     pub fn set(&self, reference: &str) -> Option<SetRef> {
-        let reference = reference.to_ascii_lowercase();
+        let reference = lowercase(reference);
         if let Some(("sdn", name)) = cut(&reference, b'/') {
             return self.sdn.get(name).map(|name| SetRef { scope: SetScope::Sdn, name: name.clone() });
         }
@@ -104,10 +104,16 @@ pub fn unscoped(text: &str) -> &str {
 
 /// An address or network, without the prefix length of a single address.
 pub fn alias(text: &str) -> Option<Alias> {
+    let (spelling, net) = spelled(text)?;
+    Spelled::new(spelling, net)
+}
+
+/// The spelling and the value of such an address or network.
+fn spelled(text: &str) -> Option<(&str, IpNet)> {
     let net = cidr(text)?;
     let whole = net.prefix_len() == net.max_prefix_len();
-    let spelling = if whole { text.split('/').next().unwrap_or(text) } else { text };
-    Spelled::new(spelling, net)
+    let address = cut(text, b'/').map(|(address, _)| address).filter(|_| whole);
+    Some((address.unwrap_or(text), net))
 }
 
 /// Parses `[ALIASES]`.
@@ -171,20 +177,24 @@ fn set(section: &Named<'_>, names: Names<'_>, file: &Arc<str>, reports: &mut Vec
 }
 
 /// The network of an entry, or the error and the list in which the word was looked up.
-fn entry(word: &str, names: Names<'_>, seen: &mut BTreeSet<String>) -> Result<IpNet, (String, Option<Lookup>)> {
+fn entry<'a>(
+    word: &'a str,
+    names: Names<'_>,
+    seen: &mut BTreeSet<Cow<'a, str>>,
+) -> Result<IpNet, (String, Option<Lookup>)> {
     let unknown = |text: String| (text, Some(Lookup::Entry));
     let (net, key) = if is_alias(word) {
         let alias =
             names.alias(word).ok_or_else(|| unknown(format!("no such alias '{}'", printable(unscoped(word)))))?;
-        (alias.value, word.to_ascii_lowercase())
+        (alias.value, word)
     } else {
-        let address = alias(word).ok_or_else(|| unknown(NO_ADDRESS.to_string()))?;
-        (address.value, address.text().to_ascii_lowercase())
+        let (address, net) = spelled(word).ok_or_else(|| unknown(NO_ADDRESS.to_string()))?;
+        (net, address)
     };
     if net.prefix_len() == 0 {
         return Err(unknown("a zero prefix is not allowed in ipset entries".to_string()));
     }
-    match seen.replace(key) {
+    match seen.replace(lowercase(key)) {
         Some(key) => Err((format!("duplicate ipset entry for '{key}'"), None)),
         None => Ok(net),
     }

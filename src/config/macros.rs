@@ -27,9 +27,15 @@ pub fn terms(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let of = |family, rules: &[MacroRule]| match applies(family) {
-        true => rules.iter().map(|rule| term(rule, raw, family, databases)).collect::<Result<Arc<[Term]>, _>>(),
-        false => Ok(Arc::default()),
+    let of = |family, rules: &[MacroRule]| -> Result<Arc<[Term]>, PartErrors> {
+        if !applies(family) {
+            return Ok(Arc::default());
+        }
+        let mut terms = Vec::with_capacity(rules.len());
+        for rule in rules {
+            terms.push(term(rule, raw, family, databases)?);
+        }
+        Ok(terms.into())
     };
     let v4 = of(Family::V4, mac.v4)?;
     // ICMP types have other numbers in IPv6

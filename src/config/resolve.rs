@@ -10,8 +10,8 @@ use super::value_parsers;
 use crate::builtin::databases::Databases;
 use crate::builtin::macros::{self, Macro};
 use crate::model::{
-    Address, Direction, Family, IcmpType, Lookup, PartError, PerFamily, Ports, Report, Spelled, Token, Verdict,
-    printable,
+    Address, Direction, Family, IcmpType, Literal, Lookup, PartError, PerFamily, Ports, Report, Spelled, Token,
+    Verdict, printable,
 };
 use std::sync::Arc;
 
@@ -339,7 +339,7 @@ impl<'a> Check<'a> {
         let by_alias = is_alias(text);
         let known = if by_alias {
             let found = names.alias(text).ok_or_else(|| format!("no such alias '{}'", printable(text)));
-            found.and_then(|found| literal(found.text()))
+            found.map(|found| Literal::Nets(found.with_value(vec![found.value]).into()))
         } else {
             literal(text)
         };

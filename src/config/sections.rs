@@ -1,5 +1,5 @@
 //! Lines and sections of a configuration file.
-use crate::model::{FileKind, Lookup, Report, Span, is_plain, printable};
+use crate::model::{FileKind, Lookup, Report, Span, decoded, is_plain, lowercase, printable};
 use memchr::{memchr, memchr_iter};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -75,12 +75,9 @@ enum CurrentSection {
     Group(usize),
 }
 
-/// The text of a file, without the byte order mark of some editors. Bytes that are not UTF-8 become U+FFFD, which is not
-/// allowed in any value.
+/// The text of a file, without the byte order mark of some editors. U+FFFD in place of other bytes is not allowed in any value.
 pub fn decode(content: &[u8]) -> Cow<'_, str> {
-    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
-    // most files are ASCII, for which a check is much faster than a conversion
-    str::from_utf8(content).map_or_else(|_| String::from_utf8_lossy(content), Cow::Borrowed)
+    decoded(content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content))
 }
 
 /// The text before and after the first occurrence of an ASCII byte. For short words a loop is faster than memchr.
@@ -108,7 +105,9 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 impl<'a> Sections<'a> {
     /// Splits a file into sections, and reports lines outside of sections.
     pub fn of(text: &'a str, file: &Arc<str>, kind: FileKind, reports: &mut Vec<Report>) -> Self {
-        let mut sections = Sections::default();
+        // most lines are rules
+        let rules = Vec::with_capacity(memchr_iter(b'\n', text.as_bytes()).count());
+        let mut sections = Sections { rules, ..Sections::default() };
         let mut place = CurrentSection::NoSection { reported: false };
         // one check of the file is faster than one of each line
         let plain = is_plain(text);
@@ -279,7 +278,7 @@ fn header(line: Line<'_>, kind: FileKind) -> Option<Header<'_>> {
     // accept any text as a name here, so that the lines below an invalid name are not added to the previous section
     let (keyword, name) = inside.split_once([' ', '\t']).unwrap_or((inside, ""));
     let name = blank_trimmed(name);
-    match keyword.to_ascii_lowercase().as_str() {
+    match &*lowercase(keyword) {
         "options" if name.is_empty() => Some(Header::Options),
         "rules" if name.is_empty() => Some(Header::Rules),
         "aliases" if name.is_empty() && definitions => Some(Header::Aliases),

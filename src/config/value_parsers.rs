@@ -1,5 +1,5 @@
 //! Values of options: levels, policies, numbers.
-use crate::model::{LogRate, LogRatelimit, Queue, Rate, Spelled, TimeUnit, Verdict};
+use crate::model::{LogRate, LogRatelimit, Queue, Rate, Spelled, TimeUnit, Verdict, lowercase};
 
 /// `ACCEPT`, `DROP` or `REJECT` (case-sensitive); `DENY` is treated as DROP.
 pub(super) fn verdict(word: &str) -> Option<Verdict> {
@@ -31,7 +31,7 @@ pub(super) fn log_level(word: &str) -> Option<Option<u8>> {
 
 /// `0` or `1`, or a word that means one of them, in any case.
 pub(super) fn boolean(value: &str) -> Option<bool> {
-    match value.to_ascii_lowercase().as_str() {
+    match &*lowercase(value) {
         "0" | "no" | "off" | "false" => Some(false),
         "1" | "yes" | "on" | "true" => Some(true),
         _ => None,

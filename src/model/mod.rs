@@ -43,6 +43,6 @@ pub use ports::Ports;
 pub use queue::Queue;
 pub use report::{FileKind, Lookup, Mark, PartError, Report, Severity, Span};
 pub use tcp_flags::TcpFlags;
-pub use text::{is_plain, printable};
+pub use text::{decoded, is_plain, lowercase, printable};
 pub use token::{Spelled, Token};
 pub use verdict::Verdict;

@@ -1,7 +1,22 @@
-//! Text from files for reports.
+//! Text from files.
+use std::borrow::Cow;
 
 /// The maximum length of a line in a report, in characters.
 const MAX_CHARS: usize = 240;
+
+/// The text of a file. Bytes that are not UTF-8 become U+FFFD.
+pub fn decoded(content: &[u8]) -> Cow<'_, str> {
+    // most files are ASCII, for which a check is much faster than a conversion
+    str::from_utf8(content).map_or_else(|_| String::from_utf8_lossy(content), Cow::Borrowed)
+}
+
+/// The text in lower case; most words are already.
+pub fn lowercase(text: &str) -> Cow<'_, str> {
+    match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(text.to_ascii_lowercase()),
+        false => Cow::Borrowed(text),
+    }
+}
 
 /// Text for a report: on one line, printable, and truncated.
 pub fn printable(text: &str) -> String {
