@@ -1,7 +1,7 @@
 //! The network devices in guests' `.conf` files.
 use super::guests::ListedGuest;
 use crate::model::guest::{GuestDevice, GuestKind, parse_net_index};
-use crate::model::{Interface, MacAddr, Report, Spelled, is_plain};
+use crate::model::{Interface, MacAddr, Report, Spelled, decoded, is_plain};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -27,10 +27,14 @@ pub struct Device {
 /// Only the part before the first `[section]` is used, and the last line of each key. An invalid `netN` is reported and
 /// affects only that device.
 pub fn devices(conf: &[u8], guest: &ListedGuest, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Device> {
-    let text = String::from_utf8_lossy(conf);
-    invalid_lines(&text, |number, error| reports.push(Report::line(file, number, error)));
+    let text = decoded(conf);
+    let plain = is_plain(&text);
+    // most lines are neither invalid nor devices
+    let lines: Vec<_> =
+        running(&text).filter(|(_, line)| line.starts_with("net") || (!plain && !is_plain(line))).collect();
+    invalid_lines(&lines, |number, error| reports.push(Report::line(file, number, error)));
     let mut devices = Vec::new();
-    for (netid, (number, value)) in nets(&text) {
+    for (netid, (number, value)) in nets(lines) {
         let mut warn = |text: String| reports.push(Report::warning(file, number, format!("{netid}: {text}")));
         match device(netid, value, guest, &mut warn) {
             Ok(device) => devices.extend(device),
@@ -58,7 +62,7 @@ pub struct Link {
 /// All network devices in a guest's configuration, by number. Invalid ones are omitted; [`devices`] reports them.
 #[must_use]
 pub fn links(conf: &[u8], guest: &ListedGuest) -> Vec<Link> {
-    let text = String::from_utf8_lossy(conf);
+    let text = decoded(conf);
     let ipconfigs: BTreeMap<&str, &str> = running(&text)
         .filter_map(|(_, line)| line.split_once(':'))
         .filter_map(|(key, value)| Some((key.strip_prefix("ipconfig")?, value.trim())))
@@ -80,7 +84,7 @@ pub fn links(conf: &[u8], guest: &ListedGuest) -> Vec<Link> {
             addresses,
         })
     };
-    let mut links: Vec<_> = nets(&text).into_iter().filter_map(link).collect();
+    let mut links: Vec<_> = nets(running(&text)).into_iter().filter_map(link).collect();
     links.sort_unstable_by_key(|link| link.device.index);
     links
 }
@@ -92,23 +96,26 @@ fn running(text: &str) -> impl Iterator<Item = (u32, &str)> {
 }
 
 /// Reports invalid lines that may be devices: unreadable lines, and devices with an invalid number.
-fn invalid_lines(text: &str, mut report: impl FnMut(u32, String)) {
-    for (number, line) in running(text).filter(|(_, line)| !is_plain(line) || line.starts_with("net")) {
+fn invalid_lines(lines: &[(u32, &str)], mut report: impl FnMut(u32, String)) {
+    for (number, line) in lines {
         let key = line.split(':').next().unwrap_or_default();
         let digits = key.strip_prefix("net").filter(|_| line.contains(':')).unwrap_or_default();
         let odd = |one: char| (one.is_control() && one != '\t') || one == '\u{fffd}';
         if !is_plain(line) && line.contains(odd) {
-            report(number, "skip line - control character, or not valid UTF-8".to_string());
+            report(*number, "skip line - control character, or not valid UTF-8".to_string());
         } else if net_number(key).is_none() && digits.starts_with(|first: char| first.is_ascii_digit()) {
-            report(number, format!("skip line - '{}' is not a network device: use net0 to net255", key.escape_debug()));
+            report(
+                *number,
+                format!("skip line - '{}' is not a network device: use net0 to net255", key.escape_debug()),
+            );
         }
     }
 }
 
-/// The `netN` lines of the current configuration: the last one of each key, with its line number.
-fn nets(text: &str) -> BTreeMap<&str, (u32, &str)> {
+/// The `netN` lines among these: the last one of each key, with its line number.
+fn nets<'a>(lines: impl IntoIterator<Item = (u32, &'a str)>) -> BTreeMap<&'a str, (u32, &'a str)> {
     let mut nets = BTreeMap::new();
-    for (number, line) in running(text).filter(|(_, line)| line.starts_with("net")) {
+    for (number, line) in lines.into_iter().filter(|(_, line)| line.starts_with("net")) {
         if let Some((key, value)) = line.split_once(':').filter(|(key, _)| net_number(key).is_some()) {
             nets.insert(key, (number, value.trim()));
         }
@@ -166,8 +173,7 @@ fn device(
     }
     match guest.kind {
         GuestKind::Vm => {
-            let known = MODELS.iter().any(|model| parts.contains_key(model));
-            if !known && !parts.get("model").is_some_and(|model| MODELS.contains(model)) {
+            if model(&parts).is_none() && !parts.get("model").is_some_and(|model| MODELS.contains(model)) {
                 return Err("no known network card model".to_string());
             }
         }
@@ -198,13 +204,15 @@ fn device(
     Ok(Some(Device { netid: netid.to_string(), name, mac, addresses, trunk }))
 }
 
+/// The value of the first part whose key is a known model.
+fn model<'a>(parts: &BTreeMap<&str, &'a str>) -> Option<&'a str> {
+    parts.iter().find(|(key, _)| MODELS.contains(key)).map(|(_, value)| *value)
+}
+
 /// The text of a device's MAC address: for a VM after its model or `macaddr=`, for a container after `hwaddr=`.
 fn mac_text<'a>(parts: &BTreeMap<&str, &'a str>, kind: GuestKind) -> Option<&'a str> {
     match kind {
-        GuestKind::Vm => {
-            let model = MODELS.iter().find_map(|model| parts.get(model)).filter(|mac| !mac.is_empty());
-            model.or_else(|| parts.get("macaddr")).copied()
-        }
+        GuestKind::Vm => model(parts).filter(|mac| !mac.is_empty()).or_else(|| parts.get("macaddr").copied()),
         GuestKind::Container => parts.get("hwaddr").copied(),
     }
 }
