@@ -10,12 +10,12 @@ mod trees;
 mod wait;
 
 use divan::Bencher;
-use pve_firewall::builtin::databases::Databases;
 use pve_firewall::config::{Alias, Cluster, Parser};
 use pve_firewall::inputs::Tree;
 use pve_firewall::iptables::compile::{Compiled, Compiler, compile};
 use pve_firewall::iptables::plan::{LiveTable, TableName, TablePlan, read_table, table_script};
 use pve_firewall::iptables::ruleset::{Family, Spelled};
+use pve_firewall::node::name_databases::Databases;
 use pve_firewall::system::process::processors;
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};

@@ -15,7 +15,7 @@
 //! all modules but `apply`, `live` and `backend`.
 //!
 //! The other modules do I/O: `system` (the only module that starts processes, opens sockets or uses `unsafe`), and with its
-//! functions `iptables::apply`, `nftables::apply`, `nftables::live`, `backend`, `settings`, `pmxcfs`, `trial`, `daemon`, `logger`
+//! functions `iptables::apply`, `nftables::apply`, `nftables::live`, `backend`, `settings`, `pmxcfs`, `facts`, `trial`, `daemon`, `logger`
 //! and `cli`.
 //!
 //! `tests/it/architecture.rs` lists and tests which module may use which.
@@ -26,6 +26,7 @@ pub mod cli;
 pub mod config;
 pub(crate) mod connections;
 pub mod daemon;
+pub mod facts;
 pub mod health;
 pub mod inputs;
 pub mod iptables;

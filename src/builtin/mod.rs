@@ -1,6 +1,5 @@
-//! Built-in tables (macros, ICMP names, conntrack helpers) and the name databases in /etc.
+//! Built-in tables (macros, ICMP names, conntrack helpers).
 
-pub mod databases;
 pub mod helpers;
 pub mod icmp;
 pub mod macros;

@@ -1,10 +1,10 @@
 //! Files given as arguments in place of those of the configuration.
 use super::{load, output};
+use crate::facts::FactsSource;
 use crate::inputs::{Content, File, Tree};
 use crate::lint::{self, Checker, Diagnostic};
 use crate::model::guest::parse_vmid;
 use crate::paths::TreeFile;
-use crate::pmxcfs::facts_source::FactsSource;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::PathBuf;

@@ -23,8 +23,8 @@ mod trial;
 pub use args::Cli;
 
 use crate::backend::VariantChoice;
+use crate::facts::node_name;
 use crate::model::BackendKind;
-use crate::pmxcfs::facts_source::node_name;
 use crate::pmxcfs::worker;
 use crate::system::root_directory::Root;
 use anyhow::{Context as _, Result, bail};

@@ -1,7 +1,7 @@
 //! Addresses, networks, ranges and lists of them in rules, aliases and IP sets.
 use super::sections::cut;
-use crate::builtin::databases::decimal;
 use crate::model::{Family, Literal, Spelled, printable};
+use crate::node::name_databases::decimal;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -5,10 +5,10 @@
 use super::configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
 use super::definitions::{Definitions, IpSet};
 use super::{Alias, Cluster, ClusterOptions, Group, Host, Parser, Sdn, Vnet, sdn};
-use crate::builtin::databases::Databases;
 use crate::inputs::{self, Facts, File, Tree};
 use crate::model::guest::GuestKind;
 use crate::model::{Interface, Report};
+use crate::node::name_databases::Databases;
 use crate::node::{self, GuestList, ListedGuest, Network};
 use crate::parallel;
 use crate::paths::{CLUSTER, IPAM_DATABASE, IPAM_STATE, SDN_RUNNING, TreeFile, VMLIST, VNET_DIRECTORY};

@@ -1,8 +1,8 @@
 //! The configuration as a value: the content of all files of a tree, and facts about the node.
 use super::{Cluster, Guest, Host, Sdn, Vnet};
-use crate::builtin::databases::Databases;
 use crate::model::guest::GuestDevice;
 use crate::model::{Interface, Report};
+use crate::node::name_databases::Databases;
 use crate::node::{Device, ListedGuest, Network};
 use std::collections::BTreeMap;
 use std::ops::Deref;

@@ -2,9 +2,9 @@
 use super::ports::{self, icmp_type, is_any};
 use super::rule::Term;
 use super::rule_syntax::RawRule;
-use crate::builtin::databases::Databases;
 use crate::builtin::macros::{Macro, MacroRule};
 use crate::model::{Family, PartError, PerFamily, Spelled};
+use crate::node::name_databases::Databases;
 use std::sync::Arc;
 
 type PartErrors = Vec<PartError>;

@@ -32,8 +32,8 @@ pub use rule::{Rule, RuleAction, Term, VerdictRule};
 pub use sdn::{Sdn, SdnSet};
 pub use sections::{is_header, is_name};
 
-use crate::builtin::databases::Databases;
 use crate::model::{FileKind, Report};
+use crate::node::name_databases::Databases;
 use resolve::{Env, RuleContext};
 use sections::{Sections, decode};
 use std::collections::{BTreeMap, BTreeSet};

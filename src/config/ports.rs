@@ -1,8 +1,8 @@
 //! Ports and ICMP types in rules and macros.
 use super::sections::cut;
-use crate::builtin::databases::{Databases, decimal};
 use crate::builtin::icmp;
 use crate::model::{Family, IcmpType, Ports, Spelled, printable};
+use crate::node::name_databases::{Databases, decimal};
 
 /// The maximum number of ports in a list in the grammar of Proxmox VE; a range counts as two.
 const MAX_PORTS: usize = 15;

@@ -7,12 +7,12 @@ use super::rule::{Rule, RuleAction, Term, VerdictRule};
 use super::rule_syntax::RawRule;
 use super::sections::{Line, MAX_GROUP_LENGTH, cut, is_name};
 use super::value_parsers;
-use crate::builtin::databases::Databases;
 use crate::builtin::macros::{self, Macro};
 use crate::model::{
     Address, Direction, Family, IcmpType, Literal, Lookup, PartError, PerFamily, Ports, Report, Spelled, Token,
     Verdict, printable,
 };
+use crate::node::name_databases::Databases;
 use std::sync::Arc;
 
 /// The kind of file or section that contains a rule.

@@ -1,6 +1,6 @@
 //! `--cut-connections`: after a change of the rules, the connections that it no longer accepts are deleted from connection
 //! tracking, so that their next packets are evaluated by the rules.
-use super::problems::SystemLog;
+use super::system_log::SystemLog;
 use crate::backend::Rules;
 use crate::connections::{AddressOwners, Comparison, NodeNetwork, RefusedConnection, RulesChange, compare};
 use crate::inputs::Tree;

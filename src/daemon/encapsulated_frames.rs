@@ -2,7 +2,7 @@
 use crate::health::EncapsulatedFrame;
 use crate::model::Direction;
 use crate::model::guest::{GuestDevice, INNER_LINK};
-use crate::system::packet_socket::Frames;
+use crate::system::encapsulated_frames::Frames;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -2,7 +2,8 @@
 use crate::model::BackendKind;
 use crate::paths::daemon_files;
 use crate::system::lock::FileLock;
-use crate::system::process::{self, PidFile};
+use crate::system::pid_file::{self, PidFile};
+use crate::system::process;
 use crate::system::root_directory::Root;
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ fn pid_path(root: &Root, kind: BackendKind) -> PathBuf {
 /// The pid of the running daemon of a backend, if any.
 #[must_use]
 pub fn running(root: &Root, kind: BackendKind) -> Option<i32> {
-    process::running(&pid_path(root, kind), kind.program())
+    pid_file::running(&pid_path(root, kind), kind.program())
 }
 
 /// Whether the daemon of a backend has ended without removing its pid file.

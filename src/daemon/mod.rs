@@ -4,16 +4,17 @@
 
 pub(crate) mod cut_connections;
 mod encapsulated_frames;
-mod enforce;
 mod hand_over;
 pub mod health;
 pub(crate) mod instance;
 pub(crate) mod last_good;
+mod live_rules;
 pub(crate) mod mode;
 pub(crate) mod problems;
 mod schedule;
 pub(crate) mod status;
-mod summary;
+mod system_log;
+mod systemd_status;
 pub(crate) mod trials;
 mod update_lock;
 mod updater;
@@ -31,13 +32,13 @@ use anyhow::{Context, Result};
 use instance::Instance;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use problems::SystemLog;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use system_log::SystemLog;
 use updater::{Exit, Updater};
 use updater_orders::{Order, Orders};
 

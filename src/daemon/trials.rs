@@ -1,5 +1,6 @@
 //! Trials in the daemon: the files of a trial are applied in place of those in the tree until it ends.
-use super::problems::{Problem, SystemLog};
+use super::problems::Problem;
+use super::system_log::SystemLog;
 use crate::inputs::Tree;
 use crate::system::root_directory::Root;
 use crate::system::syslog::Severity;

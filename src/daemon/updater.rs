@@ -1,23 +1,24 @@
 //! The updater: a loop that reads, compiles, compares and applies.
 use super::Setup;
 use super::cut_connections::ConnectionCutter;
-use super::enforce::{LiveRules, RETRY, Update};
 use super::health::Health;
 use super::last_good::LastGood;
+use super::live_rules::{LiveRules, RETRY, Update};
 use super::mode::Mode;
-use super::problems::{Problem, Problems, SystemLog, Topic};
+use super::problems::{Problem, Problems, Topic};
 use super::schedule::{Schedule, WakeReason};
 use super::status::Status;
-use super::summary::Summary;
+use super::system_log::SystemLog;
+use super::systemd_status::Summary;
 use super::trials::Trials;
 use super::update_lock::UpdateLock;
 use super::updater_orders::{Order, Orders};
 use crate::backend::{Compiled, Rules};
 use crate::config::{InForce, in_force};
+use crate::facts::FactsSource;
 use crate::inputs::Tree;
 use crate::model::Report;
 use crate::paths::CLUSTER_DATABASE;
-use crate::pmxcfs::facts_source::FactsSource;
 use crate::pmxcfs::{ReadError, Reader, ReaderConfig, this_program};
 use crate::system::lock::FileLock;
 use crate::system::syslog::Severity;

@@ -1,7 +1,7 @@
 //! Derives the findings from the evidence.
 use super::evidence::{Enforcer, Evidence, ForeignTable, Scope, TableKind};
-use super::foreign::{BuiltIn, ForeignRule, ForeignRules};
 use super::foreign_accepts::{Bypass, bypasses, is_established_only, matches_names};
+use super::foreign_rules::{BuiltIn, ForeignRule, ForeignRules};
 use super::unread_queues::not_inspected;
 use super::unread_tables::not_read;
 use super::{Finding, MAX_COUNT, nat};

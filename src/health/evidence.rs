@@ -1,5 +1,5 @@
 //! The evidence from which findings are derived.
-use super::foreign::ForeignRules;
+use super::foreign_rules::ForeignRules;
 use crate::model::guest::GuestDevice;
 use crate::model::{Direction, Encapsulation, Family, PerFamily};
 use ipnet::IpNet;

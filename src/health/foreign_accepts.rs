@@ -1,5 +1,5 @@
 //! Rules of other programs that accept packets before ours are evaluated.
-use super::foreign::{BuiltIn, ForeignRule, ForeignRules};
+use super::foreign_rules::{BuiltIn, ForeignRule, ForeignRules};
 use std::collections::BTreeSet;
 
 /// A rule of another program before ours.

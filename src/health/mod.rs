@@ -5,8 +5,8 @@ mod active_findings;
 mod describe;
 mod evaluate;
 mod evidence;
-mod foreign;
 mod foreign_accepts;
+mod foreign_rules;
 mod nat;
 mod nftables_backend;
 mod unread_queues;
@@ -18,7 +18,7 @@ pub use evaluate::evaluate;
 pub use evidence::{
     EncapsulatedFrame, Enforcer, Evidence, ForeignTable, NatSource, NftChain, NftNat, Scope, TableKind,
 };
-pub use foreign::{BuiltIn, ForeignRule, ForeignRules, option_value, unquoted};
+pub use foreign_rules::{BuiltIn, ForeignRule, ForeignRules, option_value, unquoted};
 pub use nftables_backend::NftFinding;
 
 use crate::model::Family;

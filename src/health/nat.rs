@@ -1,6 +1,6 @@
 //! Findings about address translation by other programs.
 use super::evidence::{Evidence, ForeignTable, NatSource, NftNat, Scope, TableKind};
-use super::foreign::{ForeignRule, ForeignRules};
+use super::foreign_rules::{ForeignRule, ForeignRules};
 use super::{Finding, Guests};
 use crate::model::Family;
 use crate::model::guest::FIREWALL_BRIDGE;

@@ -1,8 +1,8 @@
 //! The daemon: start, event loop, reload, stop.
 use super::args::Args;
 use super::dropped::DroppedEntries;
-use super::events::read_events;
-use super::log_context::LocalHost;
+use super::local_host::LocalHost;
+use super::netfilter_events::read_events;
 use super::sink::Sink;
 use super::traces::Traces;
 use crate::nflog::conntrack::Event;
@@ -13,7 +13,7 @@ use crate::paths::{LOG, LOG_CONNTRACK, LOGGER_LOCK, LOGGER_PID};
 use crate::system::files;
 use crate::system::lock::FileLock;
 use crate::system::netlink::{LinkNames, NetfilterEvents, Nflog, Received};
-use crate::system::process::PidFile;
+use crate::system::pid_file::PidFile;
 use crate::system::root_directory::Root;
 use crate::system::signals::Signals;
 use crate::system::syslog::{Severity, Syslog};

@@ -8,8 +8,8 @@
 pub mod args;
 mod daemon;
 mod dropped;
-mod events;
-mod log_context;
+mod local_host;
+mod netfilter_events;
 mod sink;
 mod traces;
 

@@ -1,8 +1,8 @@
 //! Traces of nftables in the log. The lines of a second are limited, so that a trace of many packets does not displace the lines
 //! of dropped packets.
 use super::dropped::DroppedEntries;
-use super::events::read_events;
-use super::log_context::LocalHost;
+use super::local_host::LocalHost;
+use super::netfilter_events::read_events;
 use crate::nflog::lines::LogLines;
 use crate::nflog::trace::TraceStep;
 use crate::system::netlink::NetfilterEvents;

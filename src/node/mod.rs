@@ -1,4 +1,4 @@
-//! Parses facts about the node: its guests and their devices, the cluster's members, the local network, corosync.
+//! Parses facts about the node: its guests and their devices, the cluster's members, the local network, corosync, and the name databases in /etc.
 
 mod cluster_file_errors;
 mod cluster_network;
@@ -7,6 +7,7 @@ mod guest_devices;
 mod guests;
 mod localnet;
 mod members;
+pub mod name_databases;
 pub(crate) mod routes;
 
 pub use cluster_network::{CorosyncLinks, CorosyncPeer, Localnet, Network, UnresolvedLink, names_to_resolve};

@@ -2,24 +2,21 @@
 //!
 //! `scan` reads the tree once, in a worker process (`worker`) that also watches for writes (`tree_watch`) and sends only changes
 //! (`snapshot`); `stable_tree` decides which changes to accept, `stable_file` those of one file; [`Reader`] uses both.
-//! `facts_source` and `hostname_resolver` collect facts about the node.
 #![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
-pub mod facts_source;
-mod hostname_resolver;
-mod listing;
 mod read_file;
-mod reader_config;
+mod reader_timeouts;
 mod scan;
 mod snapshot;
 mod stable_file;
 pub(crate) mod stable_tree;
+mod tree_listing;
 mod tree_watch;
 mod wal;
 mod wal_watch;
 pub(crate) mod worker;
 
-pub use reader_config::ReaderConfig;
+pub use reader_timeouts::ReaderConfig;
 
 use crate::inputs::{File, Tree};
 use crate::model::Report;
@@ -178,7 +175,7 @@ impl Reader {
         }
         self.stable.process(&self.scan, self.start.elapsed()).map_err(ReadError::Unhealthy)?;
         let tree = self.tree();
-        for path in listing::fixed(&self.node) {
+        for path in tree_listing::fixed(&self.node) {
             if let Some(File::Unreadable(reason)) = tree.files.get(path.as_str()) {
                 return Err(ReadError::Unhealthy(format!("cannot read {}/{path}: {reason}", tree.root)));
             }

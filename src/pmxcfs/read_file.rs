@@ -1,6 +1,6 @@
 //! Reads one file.
-use super::listing::EntryKind;
 use super::snapshot::{FileResult, FileState, TreeState, Writing};
+use super::tree_listing::EntryKind;
 use crate::inputs::Content;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::path::Arg;

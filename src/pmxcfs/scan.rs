@@ -2,9 +2,9 @@
 //!
 //! No file stays open after a read: an open file, directory or working directory below `/etc/pve` would prevent pmxcfs from
 //! starting again after a crash.
-use super::listing::{EntryKind, TreeListing, directories};
 use super::read_file::{KnownFile, ReadResult, Reuse, Stat, read_file};
 use super::snapshot::{FileResult, FileState, Scan, TreeState, Writing};
+use super::tree_listing::{EntryKind, TreeListing, directories};
 use crate::model::guest::GuestDevice;
 use crate::node::{check_vmlist, conf_files_elsewhere};
 use crate::parallel;

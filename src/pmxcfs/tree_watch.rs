@@ -1,6 +1,6 @@
 //! Watches the tree for writes by processes of this node, with inotify(7).
-use super::listing::is_relevant;
 use super::snapshot::Writing;
+use super::tree_listing::is_relevant;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;

@@ -1,7 +1,7 @@
 //! The file that switches logging of connections on and off in the log daemon.
 use crate::paths::{LOG_CONNTRACK, LOGGER_PID};
 use crate::system::root_directory::Root;
-use crate::system::{files, process};
+use crate::system::{files, pid_file};
 use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -15,7 +15,7 @@ pub(super) fn switch(root: &Root, wanted: bool) -> Result<()> {
     }
     files::replace(&path, if wanted { b"1" } else { b"0" }, 0o644)?;
     // if it is not running, it reads the file when it starts
-    if let Some(pid) = process::running(&root.path(LOGGER_PID), "pvefw-logger") {
+    if let Some(pid) = pid_file::running(&root.path(LOGGER_PID), "pvefw-logger") {
         kill(Pid::from_raw(pid), Signal::SIGHUP)?;
     }
     Ok(())

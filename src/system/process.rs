@@ -1,13 +1,12 @@
-//! Background processes, signals, and the pid file.
+//! Processes: starting one in the background, replacing its program, signals.
 #![allow(unsafe_code, reason = "fork(2)")]
-use super::files;
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, execv, fork, setsid};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The number of threads that can run in parallel.
 #[must_use]
@@ -80,55 +79,4 @@ pub fn is_alive(pid: i32) -> bool {
     // the state is the first field after the command in parentheses, see proc_pid_stat(5)
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
-}
-
-/// A pid file that is removed on drop.
-#[derive(Debug)]
-pub struct PidFile(PathBuf);
-
-impl PidFile {
-    /// Writes the pid of this process.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write(path: PathBuf) -> Result<Self> {
-        files::replace(&path, format!("{}\n", std::process::id()).as_bytes(), 0o644)?;
-        Ok(PidFile(path))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        let _ = files::remove(&self.0);
-    }
-}
-
-/// The pid in a pid file, if that process exists and its executable's name is `program`.
-///
-/// `None` also for a stale file whose pid now belongs to another program.
-#[must_use]
-pub fn running(pid_file: &Path, program: &str) -> Option<i32> {
-    let pid: i32 = fs::read_to_string(pid_file).ok()?.trim().parse().ok().filter(|pid| *pid > 1)?;
-    kill(Pid::from_raw(pid), None).ok()?;
-    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let name = command.split(|byte| *byte == 0).next()?;
-    let name = Path::new(std::str::from_utf8(name).ok()?).file_name()?.to_str()?;
-    (name == program).then_some(pid)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pid_of_another_program_is_ignored() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.pid");
-        fs::write(&path, "1\n").unwrap();
-        assert_eq!(running(&path, "init"), None);
-        let file = PidFile::write(path.clone()).unwrap();
-        assert_eq!(running(&path, "pve-firewall"), None);
-        drop(file);
-        assert!(!path.exists());
-    }
 }

@@ -37,7 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("nftables/ruleset", &["model", "nftables/names"]),
     ("nftables/names", &["model"]),
     ("nftables/compile", &[
-        "builtin", "config", "inputs", "model", "nftables/unsupported_values", "nftables/names", "nftables/ruleset", "node",
+        "config", "inputs", "model", "nftables/unsupported_values", "nftables/names", "nftables/ruleset", "node",
         "parallel", "paths",
     ]),
     ("nftables/live", &["nflog", "nftables/names", "nftables/ruleset", "system"]),
@@ -65,13 +65,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "nftables/simulate", "node", "settings", "simulate", "system",
     ]),
     ("pmxcfs", &["inputs", "model", "node", "parallel", "paths", "system"]),
+    ("facts", &["inputs", "model", "node", "paths", "system"]),
     ("logger", &["nflog", "paths", "system"]),
     ("trial", &["inputs", "model", "paths", "system"]),
     ("daemon", &[
-        "backend", "config", "connections", "health", "inputs", "model", "paths", "pmxcfs", "settings", "system", "trial",
+        "backend", "config", "connections", "facts", "health", "inputs", "model", "paths", "pmxcfs", "settings", "system", "trial",
     ]),
     ("cli", &[
-        "backend", "builtin", "config", "connections", "daemon", "health", "inputs", "lint", "listing", "model", "nflog",
+        "backend", "builtin", "config", "connections", "daemon", "facts", "health", "inputs", "lint", "listing", "model", "nflog",
         "node", "parallel", "paths", "pmxcfs", "simulate", "system", "trial",
     ]),
 ];

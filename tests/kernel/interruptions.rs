@@ -1,6 +1,6 @@
 //! Restarts, kills, locks and clock jumps during a stream of refused packets: none is accepted, and the daemon never hangs. Needs
 //! root.
-mod early_restore;
+mod prestarted_restore;
 mod state_files;
 
 use crate::fake_clock::FakeClock;

@@ -24,7 +24,7 @@ groups=(
     'differential kernel differential::'
     'faults faults'
     'logger kernel logger_kernel::'
-    'daemon kernel boot:: cli:: daemon:: interruptions:: processes:: reader:: --skip early_restore::'
+    'daemon kernel boot:: cli:: daemon:: interruptions:: processes:: reader:: --skip prestarted_restore::'
     'nftables nftables --skip backends:: --skip packets:: --skip incremental::'
     'cycles resources cycles::'
 )
@@ -32,7 +32,7 @@ modules=(ip_tables iptable_filter iptable_raw ip6table_filter ip6table_raw ebtab
     nft_reject_bridge nft_meta_bridge ip_set br_netfilter nfnetlink_log nf_conntrack fuse)
 # an emulated machine runs fewer rounds of each test
 if [[ $long ]]; then
-    groups+=('scale kernel scale:: early_restore::')
+    groups+=('scale kernel scale:: prestarted_restore::')
     export PVEFW_LONG_TESTS=1 DIFFERENTIAL=60,80
 else
     export PVEFW_SHORT_TESTS=1 DIFFERENTIAL=6,60 PVEFW_CYCLES=20

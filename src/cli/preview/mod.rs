@@ -1,9 +1,9 @@
 //! `preview`: the changes with other files in place of those of the configuration, and the current connections that would be
 //! refused.
-mod conntrack_list;
+mod current_connections;
 mod render;
 
-pub(super) use conntrack_list::CurrentConnections;
+pub(super) use current_connections::CurrentConnections;
 
 use super::args::PreviewOptions;
 use super::given_files::GivenFiles;
@@ -12,12 +12,12 @@ use crate::backend::{Compiled, Rules};
 use crate::config::in_force;
 use crate::connections::{AddressOwners, Comparison, RulesChange, compare};
 use crate::daemon::cut_connections::node_network;
+use crate::facts::FactsSource;
 use crate::inputs::{File, Tree};
 use crate::lint::Diagnostic;
 use crate::listing::Difference;
 use crate::model::{BackendKind, Origin, Severity};
 use crate::parallel;
-use crate::pmxcfs::facts_source::FactsSource;
 use crate::system::process::processors;
 use crate::trial::TrialStore;
 use anyhow::{Result, bail};

@@ -1,9 +1,9 @@
 //! The packet described by the options.
 use super::endpoints::Located;
-use crate::builtin::databases::Databases;
 use crate::builtin::icmp;
 use crate::cli::args::SimulateOptions;
 use crate::inputs::Facts;
+use crate::node::name_databases::Databases;
 
 use crate::lint;
 use crate::model::{Family, IcmpType};

@@ -3,6 +3,7 @@ mod confirm;
 mod revert;
 mod start;
 mod trial_state;
+mod wait;
 
 pub(super) use confirm::run as confirm;
 pub(super) use revert::run as revert;

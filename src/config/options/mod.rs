@@ -5,8 +5,8 @@ mod value;
 pub use model::{ClusterOptions, GuestOptions, HostOptions, OptionOrigins, VnetOptions};
 
 use super::sections::Line;
-use crate::builtin::databases::Databases;
 use crate::model::{FileKind, Lookup, OptionKey, Report, printable};
+use crate::node::name_databases::Databases;
 use std::sync::Arc;
 use value::Value::{
     self, Boolean, Ethertypes, ForwardPolicy, Helpers, Level, Number, Policy, Queues, RateLimit, Setting, SwitchOrTime,

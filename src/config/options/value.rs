@@ -1,8 +1,8 @@
 //! Parses the values of options.
-use crate::builtin::databases::Databases;
 use crate::builtin::helpers::{self, Helper};
 use crate::config::value_parsers::{boolean, integer, log_level, log_ratelimit, policy, queues};
 use crate::model::{LogRatelimit, Lookup, Queue, Token, Verdict, printable};
+use crate::node::name_databases::Databases;
 
 /// Why a value is invalid.
 pub enum ValueError {

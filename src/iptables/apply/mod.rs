@@ -7,12 +7,13 @@
 
 mod bisect;
 mod bisectable_chain;
-mod early_restore;
+mod coupled_sets;
+mod dump;
 mod foreign_changes;
 mod live_cache;
 mod nat_cache;
 mod outcome;
-mod printed_rules;
+mod prestarted_restore;
 mod progress;
 mod quarantine;
 mod read;
@@ -21,19 +22,18 @@ mod sets;
 mod tables;
 mod tool_names;
 mod tool_variants;
-mod toolbox;
-mod two_step_update;
-mod unused_tool_variants;
+mod tools;
+mod variant_state;
 mod xtables_lock;
 
 use crate::model::Family;
+pub use dump::{Dump, Lines, family_name};
 pub use nat_cache::NatTables;
 pub use outcome::{Outcome, UpdateError};
-pub use printed_rules::{Dump, Lines, family_name};
 pub use tool_names::Variant;
 pub use tool_variants::{VariantChoice, Variants};
 
-use crate::iptables::plan::{Live, Part, Plan, TableName, set_swap};
+use crate::iptables::plan::{self, Live, Part, Plan, TableName};
 use crate::iptables::ruleset::Ruleset;
 use crate::system::root_directory::Root;
 use anyhow::Result;
@@ -45,7 +45,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::scope;
 use std::time::{Duration, Instant};
 use tool_names::Tool;
-use toolbox::Toolbox;
+use tools::Tools;
 
 /// The time limit of a tool. The restore tools wait up to 10 s for the xtables lock.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -58,7 +58,7 @@ pub const FULL_READING: Duration = Duration::from_secs(300);
 /// Callers must hold the lock that prevents concurrent updates.
 #[derive(Debug)]
 pub struct Firewall {
-    tools: Toolbox,
+    tools: Tools,
     refused: Refusals,
     known: LiveCache,
     /// The ruleset that was completely live at the last read of the kernel.
@@ -70,7 +70,7 @@ pub struct Firewall {
 
 /// The steps of an update.
 struct Steps<'a> {
-    tools: &'a Toolbox,
+    tools: &'a Tools,
     refused: &'a mut Refusals,
 }
 
@@ -79,10 +79,10 @@ impl Firewall {
     #[must_use]
     pub fn new(root: &Root, variant: VariantChoice) -> Self {
         let variants = Variants::new(variant);
-        Firewall::with(Toolbox::new(root, TIME_LIMIT, variants))
+        Firewall::with(Tools::new(root, TIME_LIMIT, variants))
     }
 
-    fn with(tools: Toolbox) -> Self {
+    fn with(tools: Tools) -> Self {
         Firewall {
             tools,
             refused: Refusals::default(),
@@ -134,13 +134,13 @@ impl Firewall {
                 continue;
             };
             let table = (TableName::Filter, family);
-            self.tools.early.start(table, commands, live.chains.len(), &self.tools.xtables_lock);
+            self.tools.prestarted.start(table, commands, live.chains.len(), &self.tools.xtables_lock);
         }
     }
 
     /// Ends the tools of [`Firewall::start_early`] that have waited for this time.
     pub fn end_early(&self, after: Duration) {
-        self.tools.early.end(after);
+        self.tools.prestarted.end(after);
     }
 
     /// Like [`Firewall::update`], but cheaper if nothing has changed since the last call. If a full reading is due, each call
@@ -200,7 +200,7 @@ impl Firewall {
         for family in Family::ALL.into_iter().filter(|family| live.filter[*family].is_err()) {
             plan.exclude_sets(wanted.sets_of(family));
         }
-        let kept = set_swap::used_only_by_kept_chains(&plan, wanted, live);
+        let kept = plan::coupled_sets::used_only_by_kept_chains(&plan, wanted, live);
         plan.exclude_sets(&kept);
         plan
     }
@@ -229,9 +229,9 @@ impl Firewall {
             let retyped = plan.sets.retyped.iter();
             self.undone.extend(retyped.map(|name| format!("ipset: the set {name} was of another type")));
         }
-        let coupled = set_swap::coupled(&plan, wanted, &live);
+        let coupled = plan::coupled_sets::with_rules(&plan, wanted, &live);
         let after = if !coupled.is_empty() {
-            Some(two_step_update::update(self, &coupled, &mut progress))
+            Some(coupled_sets::update(self, &coupled, &mut progress))
         } else if !plan.is_empty() {
             Some(self.execute(&plan, &mut progress))
         } else {
@@ -294,7 +294,7 @@ impl Firewall {
 
     /// The live rules as printed by the tools. A part that cannot be read has no lines.
     pub fn dump(&mut self) -> Dump {
-        printed_rules::live(&mut self.tools)
+        dump::live(&mut self.tools)
     }
 
     /// The output of the tools for a ruleset, which is loaded in an empty network namespace. Also returns the outcome, with
@@ -303,7 +303,7 @@ impl Firewall {
     /// # Errors
     /// When the namespace cannot be created.
     pub fn dump_of(&self, wanted: &Ruleset) -> Result<(Dump, Outcome)> {
-        printed_rules::loaded(&self.tools, wanted)
+        dump::loaded(&self.tools, wanted)
     }
 
     /// Removes the hooks, then our chains of all tables and variants, our sets, and our ebtables chains.

@@ -1,5 +1,5 @@
 //! Running the restore tools of iptables and ebtables.
-use super::early_restore::EarlyRestores;
+use super::prestarted_restore::PrestartedRestores;
 use super::tool_names::{Commands, RESTORE_ARGS, Variant};
 use super::xtables_lock::XtablesLock;
 use crate::iptables::plan::Part;
@@ -24,7 +24,7 @@ pub(super) struct Restore<'a> {
     /// The lock file of ebtables-legacy.
     pub ebtables_lock: PathBuf,
     pub xtables_lock: &'a XtablesLock,
-    pub early: &'a EarlyRestores,
+    pub prestarted: &'a PrestartedRestores,
 }
 
 /// Why a script failed.
@@ -65,7 +65,7 @@ impl Restore<'_> {
             (Part::Bridge, Variant::Nft) => tools::run(&self.commands.restore, &["--noflush"], script, limit).map(drop),
             (_, Variant::Nft) => tools::run(&self.commands.restore, &RESTORE_ARGS, script, limit).map(drop),
             (part, Variant::Legacy) => {
-                self.early.run(part, script, limit).unwrap_or_else(|| self.run_locked(script, limit))
+                self.prestarted.run(part, script, limit).unwrap_or_else(|| self.run_locked(script, limit))
             }
         };
         ran.map_err(|error| Failure { line: reported_line(error.stderr()), error })

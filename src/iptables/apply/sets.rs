@@ -2,7 +2,7 @@
 use super::bisectable_chain::{RefusedRule, TestableChain};
 use super::quarantine::{CacheTime, Refusals};
 use super::restore::reported_line;
-use super::{Progress, Steps, Toolbox};
+use super::{Progress, Steps, Tools};
 use crate::iptables::names::swap_set;
 use crate::iptables::plan::{
     Part, PlannedAction, Script, SetPlan, TableName, removed_sets_script, sets_in_use, sets_script,
@@ -43,7 +43,7 @@ pub(super) fn update(steps: &mut Steps<'_>, plan: &SetPlan, progress: &mut Progr
 }
 
 /// Removes the sets that are no longer wanted. A set that is still used by a rule is kept.
-pub(super) fn remove(tools: &Toolbox, plan: &SetPlan, progress: &mut Progress<'_>) {
+pub(super) fn remove(tools: &Tools, plan: &SetPlan, progress: &mut Progress<'_>) {
     if plan.with(PlannedAction::Delete).next().is_none() {
         return;
     }
@@ -79,7 +79,7 @@ fn leave_out_rules_of(refused: &mut Refusals, absent: &BTreeSet<&SetName>, progr
 /// Runs a script with one block per set. `ipset restore` stops at the first error: the failed block is skipped, and the
 /// rest is run. Returns the failed sets, with the index of the line in the block and the reason.
 fn restore_sets(
-    tools: &Toolbox,
+    tools: &Tools,
     file: &str,
     script: impl Fn(&dyn Fn(&SetName) -> bool) -> Script<SetName>,
     progress: &mut Progress<'_>,
@@ -121,7 +121,7 @@ fn restore_sets(
 }
 
 /// Runs the block of one set, some lines of which may already have been run. Returns the same as [`restore_sets`].
-fn restore_block(tools: &Toolbox, script: &str) -> Option<(usize, String)> {
+fn restore_block(tools: &Tools, script: &str) -> Option<(usize, String)> {
     let error = run("ipset", &["restore", "-exist"], script, tools.limit).err()?;
     let gone = script.starts_with("destroy") && error.stderr().contains("does not exist");
     (!gone).then(|| (reported_line(error.stderr()).unwrap_or(usize::MAX), reason(&error)))

@@ -4,7 +4,7 @@ use super::bisectable_chain::{RefusedRule, TestableChain};
 use super::quarantine::{CacheTime, Refusals};
 use super::restore::Restore;
 use super::tool_names::{Commands, Tool};
-use super::{Outcome, Progress, Steps, Toolbox, read, unused_tool_variants};
+use super::{Outcome, Progress, Steps, Tools, read, variant_state};
 use crate::iptables::plan::{
     Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script,
 };
@@ -134,19 +134,19 @@ fn apply<R: TestableChain>(steps: &mut Steps<'_>, step: &PartStep<'_, R>, progre
     }
 }
 
-fn restore<'a>(tools: &'a Toolbox, part: Part, commands: &'a Commands) -> Restore<'a> {
+fn restore<'a>(tools: &'a Tools, part: Part, commands: &'a Commands) -> Restore<'a> {
     Restore {
         commands,
         part,
         limit: tools.limit,
         ebtables_lock: tools.root.path(paths::EBTABLES_LOCK),
         xtables_lock: &tools.xtables_lock,
-        early: &tools.early,
+        prestarted: &tools.prestarted,
     }
 }
 
 /// Whether a part is still unchanged.
-fn is_unchanged(tools: &Toolbox, restore: &Restore<'_>, live: &LiveTable) -> bool {
+fn is_unchanged(tools: &Tools, restore: &Restore<'_>, live: &LiveTable) -> bool {
     match restore.part {
         Part::Table(table, _) => read::table(table, restore.commands, tools.limit).is_ok_and(|now| now == *live),
         _ => read::bridge(restore.commands, tools.limit).is_ok_and(|now| now.table == *live),
@@ -155,7 +155,7 @@ fn is_unchanged(tools: &Toolbox, restore: &Restore<'_>, live: &LiveTable) -> boo
 
 /// Removes our rules from variants that are not in use.
 pub(super) fn clear_variants(
-    tools: &mut Toolbox,
+    tools: &mut Tools,
     refused: &mut Refusals,
     variants: &[(Tool, Commands)],
     outcome: &mut Outcome,
@@ -169,14 +169,14 @@ pub(super) fn clear_variants(
                 for table in TableName::ALL {
                     match read::table(table, commands, tools.limit) {
                         Ok(live) => apply_table(&mut steps, table, *family, (&live, commands, None), &mut progress),
-                        Err(_) if unused_tool_variants::is_absent(*tool, commands.variant) => {}
+                        Err(_) if variant_state::is_absent(*tool, commands.variant) => {}
                         Err(error) => progress.error(Part::Table(table, *family), error),
                     }
                 }
             }
             Tool::Ebtables => match read::bridge(commands, tools.limit) {
                 Ok(live) => apply_bridge(&mut steps, (&live, commands, None), &mut progress),
-                Err(_) if unused_tool_variants::is_absent(*tool, commands.variant) => {}
+                Err(_) if variant_state::is_absent(*tool, commands.variant) => {}
                 Err(error) => progress.error(Part::Bridge, error),
             },
         }

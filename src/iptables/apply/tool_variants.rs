@@ -2,7 +2,7 @@
 use super::outcome::UpdateError;
 use super::read::Fresh;
 use super::tool_names::{Commands, Tool, Variant};
-use super::unused_tool_variants::{Read, VariantState};
+use super::variant_state::{Read, VariantState};
 use crate::model::Family;
 use std::fmt;
 use std::str::FromStr;

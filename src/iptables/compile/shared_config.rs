@@ -2,11 +2,11 @@
 use super::chain_builder::Logging;
 use super::sets::{self, Defined, SetNames, Sets};
 use super::strict_layer2::Encapsulations;
-use crate::builtin::databases::Databases;
 use crate::config::{Cluster, ClusterOptions, Configuration, Host, Parsed, Sdn};
 use crate::iptables::unsupported_values;
 use crate::model::{DaemonOptions, Report};
 use crate::node::CorosyncLinks;
+use crate::node::name_databases::Databases;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Strict filtering on layer 2 (`--strict-layer2`): frames whose IP packets bypass iptables.
-use crate::builtin::databases::Databases;
 use crate::config::GuestOptions;
 use crate::model::{Encapsulation, Token};
 use crate::node::Device;
+use crate::node::name_databases::Databases;
 
 /// The encapsulations with their names in ebtables.
 #[derive(Clone, Debug, PartialEq, Eq)]

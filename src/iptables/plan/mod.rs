@@ -3,12 +3,12 @@
 //!
 //! Chains and sets are compared by signature. Live rules are not parsed, except for the chains and sets that they refer to.
 
+pub(crate) mod coupled_sets;
 mod diff;
 mod listing;
 mod live;
 mod read;
 mod script;
-pub(crate) mod set_swap;
 
 pub use crate::listing::PlannedAction;
 pub use diff::{Plan, Planned, SetPlan, TablePlan};

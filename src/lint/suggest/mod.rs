@@ -7,10 +7,10 @@ mod words;
 
 pub use words::{nearest, nearest_name};
 
-use crate::builtin::databases::Databases;
 use crate::builtin::helpers::HELPERS;
 use crate::config::Definitions;
 use crate::model::Lookup;
+use crate::node::name_databases::Databases;
 use addresses::Place;
 use std::collections::{BTreeMap, BTreeSet};
 use words::{corrected_list, did_you_mean};

@@ -3,12 +3,12 @@ use super::TablePart;
 use super::chain_builder::{Builder, foreign_mac, generated, only};
 use super::lists::MAX_ALTERNATIVES;
 use super::sets::{add_guest_set, written};
-use crate::builtin::databases::Databases;
 use crate::config::{Guest, GuestOptions};
 use crate::model::{Encapsulation, Family, OptionKey, Origin, Token};
 use crate::nftables::names::Name;
 use crate::nftables::ruleset::{Action, Addresses, Interval, IntervalSet, Match, Side};
 use crate::node::Device;
+use crate::node::name_databases::Databases;
 use ipnet::{IpNet, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -5,7 +5,6 @@ use super::rules::put;
 use super::sets::{GuestSets, of_guest};
 use super::standard::{NDP_IN, policy};
 use super::{GuestInput, Shared, TablePart, filters};
-use crate::builtin::databases::Databases;
 use crate::config::GuestOptions;
 use crate::model::{Direction, Family, Interface, OptionKey, Verdict};
 use crate::nftables::names::{
@@ -14,6 +13,7 @@ use crate::nftables::names::{
 };
 use crate::nftables::ruleset::{Action, Match};
 use crate::node::Device;
+use crate::node::name_databases::Databases;
 
 /// Everything that is generated from a guest's own files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

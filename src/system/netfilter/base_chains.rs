@@ -1,11 +1,8 @@
-//! The base chains of nftables, their address translation, and the tables of the legacy tools.
+//! The tables and base chains of nftables, and the tables of the legacy tools.
 use super::nftables::{NftObjects, nft_list, nft_list_while};
 use crate::nflog::netlink::{attributes, until_zero};
 use anyhow::Result;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The address families whose base chains process IP packets, and their names for nft(8).
 const FAMILIES: [(u8, &str); 4] = [(1, "inet"), (2, "ip"), (7, "bridge"), (10, "ip6")];
@@ -26,24 +23,12 @@ pub(super) const NFTA_RULE_CHAIN: u16 = 2;
 pub(super) const NFTA_RULE_EXPRESSIONS: u16 = 4;
 pub(super) const NFTA_EXPR_NAME: u16 = 1;
 pub(super) const NFTA_EXPR_DATA: u16 = 2;
-const NFTA_NAT_TYPE: u16 = 1;
-const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
-const NFTA_IMMEDIATE_DREG: u16 = 1;
 pub(super) const NFTA_IMMEDIATE_DATA: u16 = 2;
-const NFT_NAT_DNAT: u32 = 1;
-const NFTA_PAYLOAD_BASE: u16 = 2;
-const NFTA_PAYLOAD_OFFSET: u16 = 3;
-const NFTA_PAYLOAD_LEN: u16 = 4;
-const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
-const NFTA_BITWISE_MASK: u16 = 4;
-const NFTA_CMP_OP: u16 = 2;
-const NFTA_CMP_DATA: u16 = 3;
-const NFTA_DATA_VALUE: u16 = 1;
 
 /// A base chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseChain {
-    /// The address family of its table, for [`nat_rules`].
+    /// The address family of its table, for [`super::nat_rules()`].
     pub family: u8,
     /// The family and the name of its table: `inet filter`.
     pub table: (&'static str, String),
@@ -57,21 +42,6 @@ pub struct BaseChain {
     pub drops: bool,
     /// The result of [`super::unconditional_verdict`], if it was called.
     pub unconditional_drop: Option<bool>,
-}
-
-/// A rule with address translation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NatRule {
-    /// Its chain.
-    pub chain: String,
-    /// Whether it translates sources, and not destinations.
-    pub source: bool,
-    /// The source network that it matches, if it is known.
-    pub of: Option<IpNet>,
-    /// The destination network that it matches, if it is known.
-    pub at: Option<IpNet>,
-    /// The first address that it translates to, if it is known.
-    pub to: Option<IpAddr>,
 }
 
 /// Objects of other programs that were read.
@@ -94,7 +64,7 @@ impl<T> Default for Listed<T> {
 impl<T> Listed<T> {
     /// Processes the next object; false if no more are to be read. `read` and `kept` describe the read and the kept objects in
     /// messages.
-    fn take(&mut self, one: Option<T>, read: &str, kept: &str) -> bool {
+    pub(super) fn take(&mut self, one: Option<T>, read: &str, kept: &str) -> bool {
         self.read += 1;
         if self.read > MAX_COUNT {
             self.incomplete = Some(format!("it has more than {MAX_COUNT} {read}"));
@@ -162,16 +132,6 @@ fn number_of(family: &str) -> u8 {
     FAMILIES.iter().find(|known| known.1 == family).map_or(0, |known| known.0)
 }
 
-/// The rules with address translation in a table.
-///
-/// # Errors
-/// As for [`base_chains`].
-pub fn nat_rules(family: u8, table: &str) -> Result<Listed<NatRule>> {
-    nft_list_while(NftObjects::Rules, family, &[(NFTA_RULE_TABLE, table)], |rules: &mut Listed<NatRule>, body| {
-        rules.take(nat_rule(family, body), "rules", "rules with address translation")
-    })
-}
-
 /// Whether a table of nftables that belongs to iptables or to ip6tables has more than `most` rules.
 ///
 /// # Errors
@@ -183,83 +143,6 @@ pub fn has_more_rules(ipv6: bool, table: &str, most: u32) -> Result<bool> {
         *read <= most
     })?;
     Ok(read > most)
-}
-
-fn nat_rule(family: u8, body: &[u8]) -> Option<NatRule> {
-    let chain = text(find(body, NFTA_RULE_CHAIN)?);
-    let (mut loaded, mut mask, mut source) = (None, None, None);
-    let mut rule = NatRule { chain, ..NatRule::default() };
-    // the values that were loaded into registers
-    let mut registers: BTreeMap<u32, &[u8]> = BTreeMap::new();
-    for (_, expression) in attributes(find(body, NFTA_RULE_EXPRESSIONS)?) {
-        let data = find(expression, NFTA_EXPR_DATA).unwrap_or_default();
-        match until_zero(find(expression, NFTA_EXPR_NAME)?) {
-            b"masq" => source = Some(true),
-            b"nat" => {
-                source = Some(find(data, NFTA_NAT_TYPE).and_then(number) != Some(NFT_NAT_DNAT));
-                let register = find(data, NFTA_NAT_REG_ADDR_MIN).and_then(number);
-                rule.to = register.and_then(|register| address(registers.get(&register)?));
-            }
-            b"immediate" => {
-                let register = find(data, NFTA_IMMEDIATE_DREG).and_then(number);
-                let value = find(data, NFTA_IMMEDIATE_DATA).and_then(|data| find(data, NFTA_DATA_VALUE));
-                registers.extend(register.zip(value));
-            }
-            b"payload" => (loaded, mask) = (address_field(family, data), None),
-            b"bitwise" => mask = find(data, NFTA_BITWISE_MASK).and_then(|mask| find(mask, NFTA_DATA_VALUE)),
-            b"cmp" => {
-                let value = find(data, NFTA_CMP_DATA).and_then(|data| find(data, NFTA_DATA_VALUE));
-                let equal = find(data, NFTA_CMP_OP).and_then(number) == Some(0);
-                let net = value.filter(|_| equal).and_then(|value| network(family, value, mask));
-                match loaded.take() {
-                    Some(AddressField::Source) => rule.of = net,
-                    Some(AddressField::Destination) => rule.at = net,
-                    None => {}
-                }
-            }
-            _ => {}
-        }
-    }
-    source.map(|source| NatRule { source, ..rule })
-}
-
-/// An address in the header of a packet.
-#[derive(Clone, Copy)]
-enum AddressField {
-    Source,
-    Destination,
-}
-
-/// The address that a payload expression loads, or whose first bytes it loads.
-fn address_field(family: u8, data: &[u8]) -> Option<AddressField> {
-    let value = |kind| find(data, kind).and_then(number);
-    let (source, length) = if family == 10 { (8, 16) } else { (12, 4) };
-    if value(NFTA_PAYLOAD_BASE)? != NFT_PAYLOAD_NETWORK_HEADER || value(NFTA_PAYLOAD_LEN)? > length {
-        return None;
-    }
-    match value(NFTA_PAYLOAD_OFFSET)? {
-        offset if offset == source => Some(AddressField::Source),
-        offset if offset == source + length => Some(AddressField::Destination),
-        _ => None,
-    }
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
-    v4.or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
-}
-
-/// The network with these first bytes of its address; the prefix length is that of the mask, or else the number of bytes.
-fn network(family: u8, value: &[u8], mask: Option<&[u8]>) -> Option<IpNet> {
-    let bits = |mask: &[u8]| mask.iter().map(|byte| byte.leading_ones()).sum::<u32>();
-    let length = u8::try_from(mask.map_or(8 * u32::try_from(value.len()).ok()?, bits)).ok()?;
-    let mut bytes = [0; 16];
-    bytes.get_mut(..value.len())?.copy_from_slice(value);
-    if family == 10 {
-        return Ipv6Net::new(Ipv6Addr::from(bytes), length).ok().map(IpNet::V6);
-    }
-    let v4: [u8; 4] = *bytes.first_chunk()?;
-    Ipv4Net::new(Ipv4Addr::from(v4), length).ok().map(IpNet::V4)
 }
 
 pub(super) fn find(body: &[u8], wanted: u16) -> Option<&[u8]> {
@@ -275,7 +158,7 @@ pub(super) fn number(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_be_bytes)
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(until_zero(bytes)).into_owned()
 }
 

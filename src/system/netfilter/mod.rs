@@ -4,18 +4,18 @@
 //! - nftables: the generation, a number that every transaction increments (`NFT_MSG_GETGEN`);
 //! - IP sets: their headers, with type, hash key, capacity, size and number of entries (`IPSET_CMD_LIST`).
 mod base_chains;
-mod legacy_chains;
+mod legacy_builtin_chains;
+mod nat_rules;
 mod nftables;
 mod queues;
 mod sets;
 mod unconditional_rule;
 mod xtables;
 
-pub use self::base_chains::{
-    BaseChain, Listed, NatRule, base_chains, has_chain, has_more_rules, has_table, legacy_tables, nat_rules,
-};
+pub use self::base_chains::{BaseChain, Listed, base_chains, has_chain, has_more_rules, has_table, legacy_tables};
 pub use self::nftables::{NftGeneration, NftObjects, nft_generation, nft_list, nftables};
-pub use legacy_chains::{LegacyChain, legacy_chains};
+pub use legacy_builtin_chains::{LegacyChain, legacy_chains};
+pub use nat_rules::{NatRule, nat_rules};
 pub use queues::read_queues;
 pub use sets::sets;
 pub use unconditional_rule::unconditional_verdict;

@@ -1,5 +1,5 @@
 //! The ports of bridges.
-use super::links::{DUMPS, RECEIVE_BUFFER, RTMGRP_LINK, dump};
+use super::link_names::{DUMPS, RECEIVE_BUFFER, RTMGRP_LINK, dump};
 use super::{DATAGRAM, Received, Socket};
 use crate::nflog::rtnetlink::link::link_master;
 use anyhow::{Result, bail};

@@ -2,7 +2,7 @@
 mod addresses;
 mod bridge_ports;
 mod conntrack_table;
-mod links;
+mod link_names;
 mod neighbours;
 mod netfilter_events;
 mod nflog;
@@ -10,7 +10,7 @@ mod nflog;
 pub use addresses::interface_addresses;
 pub use bridge_ports::BridgePorts;
 pub use conntrack_table::ConntrackTable;
-pub use links::{Altnames, LinkNames};
+pub use link_names::{Altnames, LinkNames};
 pub use neighbours::neighbours;
 pub use netfilter_events::NetfilterEvents;
 pub use nflog::Nflog;

@@ -1,9 +1,9 @@
 //! Running external tools: found through PATH, with a time limit; no process is left running.
 mod lines;
+mod prestarted;
 mod process;
-mod started;
 
-pub use self::started::Started;
+pub use self::prestarted::PrestartedTool;
 
 use self::lines::PipedLines;
 use self::process::{ended_within, spawn, wait};

@@ -1,7 +1,7 @@
-//! Updates in which sets and rules must change together, in two steps; see [`set_swap`].
+//! Updates in which sets and rules must change together, in two steps; see [`coupled_sets`].
 use super::{Firewall, Progress};
 use crate::iptables::names::next_set;
-use crate::iptables::plan::{Live, set_swap};
+use crate::iptables::plan::{Live, coupled_sets};
 use crate::iptables::ruleset::SetName;
 use crate::model::Family;
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 /// the live state afterwards.
 pub(super) fn update(firewall: &mut Firewall, coupled: &BTreeSet<SetName>, progress: &mut Progress<'_>) -> Live {
     let wanted = progress.wanted;
-    let staged = set_swap::staged(wanted, coupled);
+    let staged = coupled_sets::staged(wanted, coupled);
     let mut plan = firewall.plan(&staged, progress.live);
     plan.exclude_sets(coupled);
     let mut first = Progress::new(&staged, progress.live);

@@ -1,6 +1,6 @@
 //! Rules as printed by the tools, to show differences. Updates compare signatures instead.
 use super::tool_names::Tool;
-use super::{Firewall, Outcome, Toolbox};
+use super::{Firewall, Outcome, Tools};
 use crate::iptables::names::{is_own_bridge_chain, is_own_chain};
 use crate::iptables::plan::{TableName, is_own_line};
 use crate::iptables::ruleset::Ruleset;
@@ -34,7 +34,7 @@ pub fn family_name(family: Family) -> &'static str {
 }
 
 /// The live rules. A part that cannot be read has no lines.
-pub(super) fn live(tools: &mut Toolbox) -> Dump {
+pub(super) fn live(tools: &mut Tools) -> Dump {
     tools.variants.choose(tools.limit);
     let mut dump = Dump::default();
     for family in Family::ALL {
@@ -55,9 +55,9 @@ pub(super) fn live(tools: &mut Toolbox) -> Dump {
 ///
 /// # Errors
 /// When the namespace cannot be created.
-pub(super) fn loaded(tools: &Toolbox, wanted: &Ruleset) -> Result<(Dump, Outcome)> {
+pub(super) fn loaded(tools: &Tools, wanted: &Ruleset) -> Result<(Dump, Outcome)> {
     let variants = tools.variants.for_another_namespace();
-    let apart = Toolbox { saves_scripts: false, ..Toolbox::new(&tools.root, tools.limit, variants) };
+    let apart = Tools { saves_scripts: false, ..Tools::new(&tools.root, tools.limit, variants) };
     let mut apart = Firewall::with(apart);
     namespace::in_new_namespace(move || {
         let outcome = apart.update(wanted);
@@ -66,7 +66,7 @@ pub(super) fn loaded(tools: &Toolbox, wanted: &Ruleset) -> Result<(Dump, Outcome
 }
 
 /// The lines of a save tool that are kept; none if it fails.
-fn saved(tools: &Toolbox, tool: Tool, args: &[&str], keep: impl Fn(&str) -> bool) -> String {
+fn saved(tools: &Tools, tool: Tool, args: &[&str], keep: impl Fn(&str) -> bool) -> String {
     let commands = tools.variants.commands(tool).ok();
     let saved = commands.and_then(|commands| tools::kept_lines(&commands.save, args, tools.limit, keep).ok());
     saved.unwrap_or_default()

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// The sets that must change together with the rules.
 #[must_use]
-pub fn coupled(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
+pub fn with_rules(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
     let mut coupled = BTreeSet::new();
     if plan.sets.with(PlannedAction::Update).next().is_none() {
         return coupled;

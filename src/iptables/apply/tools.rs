@@ -1,5 +1,5 @@
 //! The tools that the steps of an update run, with their state.
-use super::early_restore::EarlyRestores;
+use super::prestarted_restore::PrestartedRestores;
 use super::tool_variants::Variants;
 use super::xtables_lock::XtablesLock;
 use crate::system::files;
@@ -10,27 +10,27 @@ use std::time::Duration;
 
 /// The tools for every step.
 #[derive(Debug)]
-pub(super) struct Toolbox {
+pub(super) struct Tools {
     pub root: Root,
     pub limit: Duration,
     pub variants: Variants,
     pub xtables_lock: XtablesLock,
-    pub early: EarlyRestores,
+    pub prestarted: PrestartedRestores,
     /// Whether scripts are saved for debugging.
     pub saves_scripts: bool,
     /// The files to which the last script could not be written, each with the reason.
     pub unsaved_scripts: Mutex<BTreeMap<String, String>>,
 }
 
-impl Toolbox {
+impl Tools {
     /// The tools with state files under `root`. Does not run them.
     pub fn new(root: &Root, limit: Duration, variants: Variants) -> Self {
-        Toolbox {
+        Tools {
             root: root.clone(),
             limit,
             variants,
             xtables_lock: XtablesLock::new(root),
-            early: EarlyRestores::default(),
+            prestarted: PrestartedRestores::default(),
             saves_scripts: true,
             unsaved_scripts: Mutex::default(),
         }

@@ -1,11 +1,15 @@
 //! Collects facts about the node: names, routes, and the databases in /etc.
-use super::hostname_resolver::Resolver;
+#![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
+
+mod hostname_resolver;
+
 use crate::inputs::{Facts, InterfaceAddress, Tree};
 use crate::model::DaemonOptions;
 use crate::node::names_to_resolve;
 use crate::paths;
 use crate::system::netlink::{Altnames, interface_addresses};
 use crate::system::root_directory::Root;
+use hostname_resolver::Resolver;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::fs;

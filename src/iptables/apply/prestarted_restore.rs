@@ -4,7 +4,7 @@ use super::tool_names::{Commands, RESTORE_ARGS, Variant};
 use super::xtables_lock::{Held, XtablesLock};
 use crate::iptables::plan::{Part, TableName};
 use crate::model::Family;
-use crate::system::tools::{PIPE_CAPACITY, Started, ToolError};
+use crate::system::tools::{PIPE_CAPACITY, PrestartedTool, ToolError};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,19 +14,19 @@ const WORTH: usize = 1000;
 
 /// The tools that wait for a script, by the part of the rules.
 #[derive(Debug, Default)]
-pub(super) struct EarlyRestores(Mutex<BTreeMap<Part, Waiting>>);
+pub(super) struct PrestartedRestores(Mutex<BTreeMap<Part, Waiting>>);
 
 /// A tool that waits for a script; other programs that change rules wait until it ends.
 #[derive(Debug)]
 struct Waiting {
-    tool: Started,
+    tool: PrestartedTool,
     /// The line of the script that it has got, from which it knows the table to read.
     first_line: String,
     lock: Held,
     since: Instant,
 }
 
-impl EarlyRestores {
+impl PrestartedRestores {
     /// Starts the tool for a table with this number of live chains, if it saves time and no other program changes rules.
     pub fn start(&self, (table, family): (TableName, Family), commands: &Commands, chains: usize, lock: &XtablesLock) {
         let part = Part::Table(table, family);
@@ -38,7 +38,7 @@ impl EarlyRestores {
         let Some(lock) = lock.hold(Duration::ZERO).ok().filter(Held::is_shared) else { return };
         let first_line = format!("*{}\n", table.as_str());
         // an update starts the tool again, and reports the error
-        if let Ok(tool) = Started::new(&commands.restore, &RESTORE_ARGS, &first_line, lock.extras()) {
+        if let Ok(tool) = PrestartedTool::new(&commands.restore, &RESTORE_ARGS, &first_line, lock.extras()) {
             waiting.insert(part, Waiting { tool, first_line, lock, since: Instant::now() });
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// A running tool that waits for the rest of its standard input. It is killed on drop.
 #[derive(Debug)]
-pub struct Started {
+pub struct PrestartedTool {
     tool: String,
     stdin: File,
     stderr: File,
@@ -28,7 +28,7 @@ impl Drop for Child {
     }
 }
 
-impl Started {
+impl PrestartedTool {
     /// Starts a tool with the beginning of its standard input.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Started {
         stdin.write_all(beginning.as_bytes()).map_err(cannot_start)?;
         let stdout = memory_file(b"").map_err(cannot_start)?;
         let (child, stderr) = start(tool, args, [&reader, &stdout], extras)?;
-        Ok(Started { tool: tool.into(), stdin, stderr, child: Child(Some(child)) })
+        Ok(PrestartedTool { tool: tool.into(), stdin, stderr, child: Child(Some(child)) })
     }
 
     /// Passes the rest of the input to the tool, and waits for its end.
@@ -48,7 +48,7 @@ impl Started {
     /// When the input is longer than [`PIPE_CAPACITY`](super::PIPE_CAPACITY), the tool exceeds the limit, or ends with an exit
     /// status other than 0.
     pub fn finish(self, rest: &str, limit: Duration) -> Result<(), ToolError> {
-        let Started { tool, mut stdin, stderr, mut child } = self;
+        let PrestartedTool { tool, mut stdin, stderr, mut child } = self;
         match stdin.write_all(rest.as_bytes()) {
             // the tool has ended: its exit status says more
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
@@ -75,8 +75,8 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(20);
 
-    fn sh(script: &str, beginning: &str) -> Started {
-        Started::new("sh", &["-c", script], beginning, Extras::default()).unwrap()
+    fn sh(script: &str, beginning: &str) -> PrestartedTool {
+        PrestartedTool::new("sh", &["-c", script], beginning, Extras::default()).unwrap()
     }
 
     #[test]
