@@ -1,8 +1,6 @@
 //! The log prefix of an NFLOG rule, which names the guest and chain in a packet's log line: `:VMID:LOGID:CHAIN: MESSAGE`.
+use crate::model::MAX_LOGGED_CHAIN;
 use std::fmt;
-
-/// Maximum length of a chain name, in characters.
-pub const MAX_CHAIN: usize = 28;
 
 /// A parsed log prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +61,7 @@ impl fmt::Display for Prefix<'_> {
 }
 
 fn is_chain(text: &str) -> bool {
-    !text.is_empty() && !text.contains([' ', ':']) && text.chars().count() <= MAX_CHAIN
+    !text.is_empty() && !text.contains([' ', ':']) && text.chars().count() <= MAX_LOGGED_CHAIN
 }
 
 fn number(digits: &str) -> u32 {

@@ -1,7 +1,7 @@
 //! The names in the two tables of this backend, formatted and parsed in this module only.
 //!
 //! Names are not quoted in nft scripts, so they contain only letters, digits, `_`, `-`, `.` and `/`.
-use crate::model::{Direction, Family};
+use crate::model::{Direction, Family, MAX_LOGGED_CHAIN};
 use ecow::{EcoString, eco_format};
 use std::fmt;
 
@@ -30,6 +30,14 @@ impl Name {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name of a chain in log prefixes: without `/queue-0-3`, and not longer than pvefw-logger accepts. The name of a group
+    /// remains complete.
+    #[must_use]
+    pub fn logged(&self) -> &str {
+        let name = self.0.split('/').next().unwrap_or_default();
+        &name[..name.len().min(MAX_LOGGED_CHAIN)]
     }
 }
 

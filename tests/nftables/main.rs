@@ -4,6 +4,8 @@
 mod hostile_trees;
 #[path = "../support/netns.rs"]
 mod netns;
+#[path = "../support/nflog.rs"]
+mod nflog;
 #[path = "../support/nft_trees.rs"]
 mod nft_trees;
 #[path = "../support/random/mod.rs"]
@@ -27,6 +29,7 @@ mod failsafe;
 mod hostile;
 mod incremental;
 mod json;
+mod logs;
 mod packets;
 mod recorded;
 mod replay;

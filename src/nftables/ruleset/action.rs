@@ -24,7 +24,7 @@ pub struct Limit {
     pub burst: u32,
 }
 
-/// The log prefix of a rule: `:VMID:LOGID:CHAIN: MESSAGE`. nft accepts 127 characters.
+/// The log prefix of a rule: `:VMID:LOGID:CHAIN: MESSAGE`. nft accepts 127 characters, and pvefw-logger 28 for the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPrefix {
     /// The VMID, or 0.

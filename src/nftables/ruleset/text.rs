@@ -242,10 +242,10 @@ fn port_of(out: &mut String, protocol: u8, side: Side) {
 }
 
 impl LogPrefix {
-    /// `:VMID:LOGID:CHAIN: MESSAGE`
+    /// `:VMID:LOGID:CHAIN: MESSAGE`, with the chain as in [`Name::logged`](crate::nftables::names::Name::logged).
     #[must_use]
     pub fn text(&self) -> String {
-        format!(":{}:{}:{}: {}", self.vmid, self.level, self.chain, self.message)
+        format!(":{}:{}:{}: {}", self.vmid, self.level, self.chain.logged(), self.message)
     }
 }
 
