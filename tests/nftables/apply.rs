@@ -300,16 +300,41 @@ fn changes_by_other_programs_before_a_large_transaction_is_read_back_are_reverte
     // the number of rules and the comment of the last one are unchanged
     let replace = "nft -a list chain inet proxmox-firewall group-g0-in | sed -n 's/.*dport 1000 .*# handle //p' | \
         xargs -I{} nft replace rule inet proxmox-firewall group-g0-in handle {} accept";
-    for change in [replace, "nft flush chain inet proxmox-firewall input", "nft add table inet mine"] {
+    let flushed = "table inet proxmox-firewall: the chain input was changed";
+    for (change, named) in [
+        (replace, None),
+        ("nft flush chain inet proxmox-firewall input", Some(flushed)),
+        ("nft add table inet mine", None),
+    ] {
         let mut node = Node::new("nft-between");
         assert_eq!(node.update(&wanted), CHANGED);
         let before = node.netns.exec("nft list table inet proxmox-firewall");
         node.netns.exec(change);
         assert_eq!(node.update(&wanted), CHANGED, "{change}");
         assert_eq!(node.netns.exec("nft list table inet proxmox-firewall"), before, "{change}");
-        assert_eq!(node.firewall.undone(), [""; 0], "it is not known what was changed");
+        assert_eq!(node.firewall.undone(), Vec::from_iter(named), "{change}");
         assert_eq!(node.update(&wanted), Outcome::default(), "{change}");
         assert!(node.firewall.due().is_none());
+    }
+}
+
+#[test]
+fn changes_by_other_programs_are_named_when_the_configuration_has_changed_too() {
+    let (few, many, others) = (host(""), groups(1000), groups(1001));
+    // one chain changes, or more than one request reads back
+    for (before, after) in [(&many, &others), (&many, &few), (&few, &many), (&few, &few)] {
+        let mut node = Node::new("nft-named");
+        assert_eq!(node.update(before), CHANGED);
+        assert_eq!(node.update(before), Outcome::default());
+        node.netns.exec("nft 'flush chain inet proxmox-firewall input; add chain inet proxmox-firewall mine'");
+        assert_eq!(node.update(after), CHANGED);
+        let named = "table inet proxmox-firewall: the chain input was changed, the chain mine was created";
+        assert_eq!(node.firewall.undone(), [named]);
+        assert_eq!(node.update(after), Outcome::default());
+        assert_eq!(node.firewall.undone(), [""; 0]);
+        // without another program nothing is named
+        assert_eq!(node.update(before).errors, [""; 0]);
+        assert_eq!(node.firewall.undone(), [""; 0]);
     }
 }
 

@@ -1,13 +1,20 @@
 //! Describes the changes of other programs to our tables, in one line for each table.
-use crate::nftables::plan::{ChainChange, Plan, SetChange};
+use crate::nftables::names::TableName;
+use crate::nftables::plan::{ChainChange, Edited, LiveCache, Plan, SetChange, TablePlan};
 
 /// Maximum number of chains and sets that a line names.
 const MAX_NAMED: usize = 10;
 
 /// The lines for a plan that would be empty without changes by other programs.
-pub(super) fn undone(plan: &Plan) -> Vec<String> {
-    let line = |(table, changes): (&_, &crate::nftables::plan::TablePlan)| {
-        let chains = changes.chains.iter().map(|(name, change)| {
+///
+/// A chain whose rules had not been read since this process created them is named only if its signature or the number of its
+/// rules shows the change.
+pub(super) fn undone(plan: &Plan, known: &LiveCache) -> Vec<String> {
+    let line = |(table, changes): (&TableName, &TablePlan)| {
+        let live = known.tables.get(table).map(|table| &table.chains);
+        let is_certain =
+            |name: &String| live.and_then(|live| live.get(name)).is_none_or(|chain| chain.edited != Edited::Possibly);
+        let chains = changes.chains.iter().filter(|(name, _)| is_certain(name)).map(|(name, change)| {
             let what = match change {
                 ChainChange::Create => "deleted",
                 ChainChange::Rewrite | ChainChange::Edit(_) => "changed",

@@ -13,7 +13,7 @@ pub use printed_rules::Lines;
 
 use super::live;
 use super::names::{CONNTRACK, TableName};
-use super::plan::{CachedChain, ChainChange, LiveCache, Plan, TablePlan, diff, remember, script};
+use super::plan::{CachedChain, ChainChange, Edited, LiveCache, Plan, TablePlan, diff, remember, script};
 use super::ruleset::Ruleset;
 use crate::system::netfilter::nft_generation;
 use crate::system::tools::{self, ToolError};
@@ -91,6 +91,8 @@ impl Firewall {
     }
 
     /// The changes by other programs that updates have undone since the last call: a line for each table, with names.
+    ///
+    /// A change that another program makes while an update runs is not named: the kernel then shows only the result of both.
     pub fn undone(&mut self) -> Vec<String> {
         std::mem::take(&mut self.undone)
     }
@@ -133,8 +135,7 @@ impl Firewall {
     }
 
     fn try_update(&mut self, wanted: &Arc<Ruleset>, outcome: &mut Outcome) -> Result<()> {
-        // read at once: without the previous rules, the chains that another program has changed cannot be named, and it may
-        // change them continuously
+        // read at once: another program may change the chains continuously
         let unread = self.known.as_ref().is_some_and(|(_, known)| known.unread);
         if let Some((generation, settled)) = &self.settled
             && Arc::ptr_eq(settled, wanted)
@@ -144,11 +145,15 @@ impl Firewall {
         {
             return Ok(());
         }
-        let mut settled = self.settled.take().is_some_and(|(_, settled)| Arc::ptr_eq(&settled, wanted)) && !unread;
+        let settled = self.settled.take();
+        let mut settled = settled.map(|(at, settled)| (at, self.quarantine.accepted(&settled).into_owned()));
         self.quarantine.remove_outdated(wanted);
         let (mut tries, mut races) = (0, 0);
         let generation = loop {
             let (generation, known) = read(&mut self.known)?;
+            if let Some((_, settled)) = settled.take_if(|(at, _)| *at != generation) {
+                self.undone.extend(foreign_changes::undone(&diff(&settled, known, &handles), known));
+            }
             let accepted = self.quarantine.accepted(wanted);
             let plan = diff(&accepted, known, &handles);
             self.known.iter_mut().for_each(|(_, known)| remember(known, &accepted, &plan));
@@ -158,13 +163,11 @@ impl Firewall {
                     false => continue,
                 }
             }
-            if std::mem::take(&mut settled) {
-                self.undone.extend(foreign_changes::undone(&plan));
-            }
             let script = script(&plan, &accepted);
             match tools::run("nft", &["-f", "-"], &script.text, self.limit) {
                 Ok(_) => {
                     outcome.changed = true;
+                    settled = None;
                     self.scripts.iter_mut().for_each(|scripts| scripts.push(script.text.clone()));
                     let (now, errors) = self.verify(generation, &plan, &accepted, !unread)?;
                     // the plan may lack changes that another program has made meanwhile
@@ -284,7 +287,7 @@ fn clear_edited(plan: &Plan, known: &mut LiveCache) {
         let Some(table) = known.tables.get_mut(name) else { continue };
         for chain in changes.chains.keys() {
             if let Some(chain) = table.chains.get_mut(chain) {
-                chain.edited = false;
+                chain.edited = Edited::No;
             }
         }
     }

@@ -5,6 +5,18 @@ use crate::nftables::ruleset::{Chain, Hook, Signature, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// Whether another program has changed a chain since this process created or accepted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edited {
+    /// It is unchanged.
+    No,
+    /// Its rules had not been read when another program made a transaction. Its signature and the number of its rules are as
+    /// created.
+    Possibly,
+    /// It was changed.
+    Yes,
+}
+
 /// A live chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedChain {
@@ -20,8 +32,8 @@ pub struct CachedChain {
     pub signature: Option<Signature>,
     /// The chain as this process created it, if it is certainly unchanged.
     pub created: Option<Arc<Chain>>,
-    /// Whether another program has changed it since this process created or accepted it: its signature is then ignored.
-    pub edited: bool,
+    /// Whether another program has changed it: its signature is then ignored.
+    pub edited: Edited,
 }
 
 impl CachedChain {
@@ -36,7 +48,7 @@ impl CachedChain {
             digest: Some(live.digest()),
             signature: live.signature(),
             created: None,
-            edited: false,
+            edited: Edited::No,
         }
     }
 
@@ -50,7 +62,7 @@ impl CachedChain {
             digest: None,
             signature: Some(created.signature()),
             created: Some(created.clone()),
-            edited: false,
+            edited: Edited::No,
         }
     }
 
@@ -59,7 +71,7 @@ impl CachedChain {
     pub fn matches(&self, wanted: &Arc<Chain>) -> bool {
         match &self.created {
             Some(created) => Arc::ptr_eq(created, wanted) || created.signature() == wanted.signature(),
-            None => !self.edited && self.has_signature_of(wanted),
+            None => self.edited == Edited::No && self.has_signature_of(wanted),
         }
     }
 
@@ -105,10 +117,14 @@ impl LiveCache {
                 let mut chain = CachedChain::new(&live);
                 if let Some(old) = old.and_then(|old| old.chains.get(&name)) {
                     let as_created = || old.created.as_ref().is_some_and(|created| chain.has_signature_of(created));
-                    let same =
-                        if old.digest.is_some() { old.digest == chain.digest } else { no_transaction && as_created() };
-                    chain.created = old.created.clone().filter(|_| same);
-                    chain.edited = if same { old.edited } else { true };
+                    chain.edited = match old.digest {
+                        Some(_) if old.digest == chain.digest => old.edited,
+                        None if !as_created() => Edited::Yes,
+                        None if no_transaction => old.edited,
+                        None => Edited::Possibly,
+                        Some(_) => Edited::Yes,
+                    };
+                    chain.created = old.created.clone().filter(|_| chain.edited == Edited::No);
                 }
                 (name, chain)
             };

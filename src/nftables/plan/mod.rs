@@ -10,5 +10,5 @@ mod script;
 pub use compared::remember;
 pub use diff::{ChainChange, Plan, SetChange, TablePlan, diff};
 pub use edits::{Edit, InsertPosition};
-pub use live_cache::{CachedChain, LiveCache};
+pub use live_cache::{CachedChain, Edited, LiveCache};
 pub use script::{Script, script};
