@@ -32,6 +32,8 @@ struct Overview {
     nftables: bool,
     /// The running trial.
     trial: Option<TrialLeft>,
+    /// What happens in a hand-over in which the other daemon has to remove its rules.
+    hand_over: Option<String>,
     /// The ports of the node that are open regardless of the configuration.
     failsafe: Option<String>,
     /// Whether frames whose IP packets bypass iptables are dropped.
@@ -137,6 +139,7 @@ fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, detai
         strict_layer2: daemon.as_ref().is_some_and(|status| status.options.strict_layer2),
         log_all_drops: daemon.as_ref().is_some_and(|status| status.options.log_all_drops),
         trial: trial(context),
+        hand_over: daemon.as_ref().and_then(|status| status.hand_over.clone()),
         node: compiled.localnet.node.clone(),
         local_network: compiled.localnet.used.clone(),
         guests: compiled.filtered.guests,
@@ -196,7 +199,9 @@ impl Overview {
         };
         let pending = if self.pending_changes { paint(CHANGE, " (pending changes)") } else { String::new() };
         let trial = self.trial.as_ref().map(|trial| format!("Trial: {}\n", paint(CHANGE, trial.line())));
-        format!("Status: {}{pending}\n{}", paint(style, &self.status), trial.unwrap_or_default())
+        let hand_over = self.hand_over.as_ref().map(|text| format!("Hand-over: {text}\n"));
+        let lines: String = trial.into_iter().chain(hand_over).collect();
+        format!("Status: {}{pending}\n{lines}", paint(style, &self.status))
     }
 
     /// A line for each warning; with the remedy and the duration if `explained`.

@@ -7,9 +7,9 @@ use crate::paths::NFTABLES_DISABLED;
 use crate::system::root_directory::Root;
 use std::time::{Duration, Instant};
 
-/// How long the flag file must exist, with no rules of iptables live, until proxmox-firewall removes its tables: longer than a
-/// cycle of pve-firewall, which removes the file when it withdraws.
-const FLAG_FILE_DELAY: Duration = Duration::from_secs(15);
+/// How long a daemon waits for the other one to do its part of a hand-over: longer than a cycle of that one. After it,
+/// proxmox-firewall obeys the flag file although no rules of iptables are live, and rules of both that are live are reported.
+const TIME_LIMIT: Duration = Duration::from_secs(15);
 
 /// What a daemon does with its rules during a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,17 @@ pub enum Enforcement {
     Remove,
 }
 
+/// The rules of the other backend while this daemon enforces the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherRules {
+    /// None are live.
+    Removed,
+    /// They are live, until the other daemon removes them.
+    Withdrawing,
+    /// They are live, and the other daemon should have removed them.
+    Remaining,
+}
+
 /// The state of a hand-over.
 #[derive(Debug, Default)]
 pub struct HandOver {
@@ -30,6 +41,8 @@ pub struct HandOver {
     withdrawn: bool,
     /// Since when the flag file exists though no rules of iptables are live.
     forced: Option<Instant>,
+    /// Since when the rules of the other backend are live, though this daemon enforces the configuration.
+    both_since: Option<Instant>,
 }
 
 impl HandOver {
@@ -51,6 +64,16 @@ impl HandOver {
         }
     }
 
+    /// The rules of the other backend after an update.
+    pub fn other_rules(&mut self, enforcement: Enforcement, backend: &Backend, root: &Root) -> OtherRules {
+        if enforcement != Enforcement::Enforce || !backend.other_is_live(root) {
+            self.both_since = None;
+            return OtherRules::Removed;
+        }
+        let since = *self.both_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < TIME_LIMIT { OtherRules::Withdrawing } else { OtherRules::Remaining }
+    }
+
     /// Whether the flag file disables the nftables backend. While rules of iptables are live, it is about to be removed.
     fn is_forced_off(&mut self, backend: &mut Backend, root: &Root) -> bool {
         if !root.path(NFTABLES_DISABLED).exists() || backend.other_is_live(root) {
@@ -58,6 +81,6 @@ impl HandOver {
             return false;
         }
         let since = *self.forced.get_or_insert_with(Instant::now);
-        !backend.is_live() || since.elapsed() >= FLAG_FILE_DELAY
+        !backend.is_live() || since.elapsed() >= TIME_LIMIT
     }
 }

@@ -1,6 +1,6 @@
 //! Applies the compiled configuration: the rules, the flag file that disables the nftables backend, and the kernel settings.
 use super::Setup;
-use super::hand_over::{Enforcement, HandOver};
+use super::hand_over::{Enforcement, HandOver, OtherRules};
 use super::instance::was_killed;
 use super::mode::Mode;
 use super::problems::{Problem, Problems, Topic};
@@ -12,15 +12,12 @@ use crate::settings::{Applied, Enforced, Settings};
 use crate::system::process::processors;
 use crate::system::root_directory::Root;
 use crate::system::syslog::Severity;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The delay of the retry after a first failure; later retries are made in regular cycles.
 pub const RETRY: Duration = Duration::from_secs(2);
 /// The interval for checking whether the other daemon has taken over.
 const HAND_OVER_INTERVAL: Duration = Duration::from_millis(300);
-
-/// How long chains of pve-firewall may be live together with the tables of nftables: it removes them in its next cycle.
-const WITHDRAWAL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The result of an update.
 #[derive(Debug)]
@@ -44,8 +41,8 @@ pub struct LiveRules {
     pub enforcer: Enforcer,
     /// Whether the last update applied rules; `false` if it removed them.
     pub enforces: bool,
-    /// Since when chains of pve-firewall are live together with the tables of nftables.
-    both_since: Option<Instant>,
+    /// The rules of the other backend since the last update.
+    other_rules: OtherRules,
     /// The kernel settings that were applied last.
     settings: Option<(Settings, Enforced)>,
 }
@@ -65,7 +62,7 @@ impl LiveRules {
             hand_over: HandOver::default(),
             enforcer: Enforcer::Nobody,
             enforces: false,
-            both_since: None,
+            other_rules: OtherRules::Removed,
             settings: None,
         }
     }
@@ -76,9 +73,22 @@ impl LiveRules {
         iptables && self.settings.is_some_and(|(_, enforced)| enforced == Enforced::WithIptables)
     }
 
+    /// What happens in a hand-over in which the other daemon has to remove its rules.
+    pub fn hand_over(&self) -> Option<String> {
+        let other = self.kind.other().program();
+        let rules = match self.kind {
+            BackendKind::Iptables => "tables",
+            BackendKind::Nftables => "chains",
+        };
+        (self.other_rules == OtherRules::Withdrawing)
+            .then(|| format!("the {rules} of {other} are also in force until it removes them"))
+    }
+
     /// Whose rules are in force.
     fn enforcer_of(&self, enforcement: Enforcement, mode: Mode) -> Enforcer {
+        let both = self.other_rules == OtherRules::Remaining;
         match (self.kind, enforcement, mode) {
+            (BackendKind::Iptables, Enforcement::Enforce, _) if both => Enforcer::IptablesAndTables,
             (BackendKind::Iptables, Enforcement::Enforce, _) => Enforcer::Iptables,
             (BackendKind::Iptables, Enforcement::EnforceUntilOther, _) => Enforcer::IptablesInstead,
             (BackendKind::Iptables, Enforcement::Remove, Mode::Other) => {
@@ -87,6 +97,7 @@ impl LiveRules {
                     false => Enforcer::Nftables,
                 }
             }
+            (BackendKind::Nftables, Enforcement::Enforce, _) if both => Enforcer::NftablesAndChains,
             (BackendKind::Nftables, Enforcement::Enforce, _) => Enforcer::NftablesHere,
             (BackendKind::Nftables, Enforcement::EnforceUntilOther, _) => Enforcer::NftablesInstead,
             // the other daemon reports findings about its own rules
@@ -106,7 +117,6 @@ impl LiveRules {
         let waiting = self.waiting(enforcement);
         let mut next = waiting.is_some().then_some(HAND_OVER_INTERVAL);
         problems.set(Topic::HandOver, waiting.into_iter().collect(), log);
-        self.enforcer = self.enforcer_of(enforcement, mode);
         self.enforces = enforcement != Enforcement::Remove;
         let outcome = match enforcement {
             Enforcement::Enforce | Enforcement::EnforceUntilOther => self.backend.maintain(compiled),
@@ -126,15 +136,11 @@ impl LiveRules {
             errors.extend(self.set_flag(mode));
         }
         errors.extend(outcome.errors.iter().map(Problem::failure));
+        self.other_rules = self.hand_over.other_rules(enforcement, &self.backend, &self.root);
+        self.enforcer = self.enforcer_of(enforcement, mode);
         let enforced = self.enforced(enforcement, mode);
-        if enforcement == Enforcement::Enforce && enforced.is_none() {
+        if self.other_rules == OtherRules::Withdrawing || enforcement == Enforcement::Enforce && enforced.is_none() {
             next = Some(RETRY);
-            let since = *self.both_since.get_or_insert_with(Instant::now);
-            if since.elapsed() > WITHDRAWAL_TIMEOUT {
-                self.enforcer = Enforcer::NftablesAndChains;
-            }
-        } else {
-            self.both_since = None;
         }
         self.update_settings(compiled.settings, enforced, problems, log);
         if !errors.is_empty() && problems.is_clear(Topic::Kernel) {
@@ -163,7 +169,7 @@ impl LiveRules {
                 Some(Enforced::WithIptables)
             }
             // bridges pass packets to iptables as long as it has rules
-            (BackendKind::Nftables, Enforcement::Enforce, _) if self.backend.other_is_live(&self.root) => None,
+            (BackendKind::Nftables, Enforcement::Enforce, _) if self.other_rules != OtherRules::Removed => None,
             (BackendKind::Nftables, Enforcement::Enforce, _) => Some(Enforced::WithNftables),
             (_, Enforcement::Remove, Mode::Off) => Some(Enforced::Not),
             _ => None,

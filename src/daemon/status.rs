@@ -31,6 +31,9 @@ pub struct Status {
     /// The options that rules depend on.
     #[serde(flatten)]
     pub options: DaemonOptions,
+    /// What happens in a hand-over in which the other daemon has to remove its rules.
+    #[serde(default)]
+    pub hand_over: Option<String>,
     /// The running trial.
     #[serde(default)]
     pub trial: Option<TrialStatus>,

@@ -18,8 +18,8 @@ impl Summary {
         Summary { mode, enforces, filtered }
     }
 
-    /// The line, with the numbers of current errors and warnings.
-    pub fn text(self, kind: BackendKind, errors: usize, warnings: usize) -> String {
+    /// The line, with what happens in a hand-over, and the numbers of current errors and warnings.
+    pub fn text(self, kind: BackendKind, hand_over: Option<&str>, errors: usize, warnings: usize) -> String {
         let (own, other) = (kind.program(), kind.other().program());
         let state = match (self.mode, self.enforces) {
             (Mode::On, true) => format!("enabled, rules for {}", self.parts()),
@@ -28,6 +28,7 @@ impl Summary {
             (Mode::Other, true) => format!("the rules are kept until those of {other} are live"),
             (Mode::Other, false) => format!("without rules: host.fw selects {other}"),
         };
+        let state = hand_over.map_or_else(|| state.clone(), |text| format!("{state}; {text}"));
         let counts = [(errors, "error"), (warnings, "warning")].map(|(count, what)| counted(count, what));
         let counts: Vec<String> = counts.into_iter().flatten().collect();
         match counts.is_empty() {
@@ -76,7 +77,11 @@ mod tests {
             (Mode::Other, false, both, 0, 0, "without rules: host.fw selects pve-firewall"),
         ] {
             let summary = Summary::of(mode, enforces, filtered);
-            assert_eq!(summary.text(BackendKind::Nftables, errors, warnings), expected);
+            assert_eq!(summary.text(BackendKind::Nftables, None, errors, warnings), expected);
         }
+        let summary = Summary::of(Mode::On, true, both);
+        let expected =
+            "enabled, rules for the node and 2 guests with 3 devices; a; 1 error, see 'pve-firewall status --verbose'";
+        assert_eq!(summary.text(BackendKind::Iptables, Some("a"), 1, 0), expected);
     }
 }

@@ -336,6 +336,7 @@ impl Updater {
     fn write_status(&mut self) {
         self.status.trial = self.trials.status();
         self.status.findings = self.health.active();
+        self.status.hand_over = self.rules.hand_over();
         self.status.errors = self.problems.texts().map(str::to_string).collect();
         // only `status --verbose` needs it
         let _ = self.status.write(&self.setup.root, self.setup.kind);
@@ -345,7 +346,8 @@ impl Updater {
     /// Shows the state in `systemctl status`, and logs it when it has changed.
     fn show_summary(&mut self) {
         let Some(summary) = self.summary else { return };
-        let text = summary.text(self.setup.kind, self.status.errors.len(), self.status.findings.len());
+        let Status { hand_over, errors, findings, .. } = &self.status;
+        let text = summary.text(self.setup.kind, hand_over.as_deref(), errors.len(), findings.len());
         if text != self.shown {
             systemd::status(&text);
             self.log.write(Severity::Info, &text);

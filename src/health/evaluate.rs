@@ -23,11 +23,13 @@ pub fn evaluate(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
         Enforcer::NftablesHere | Enforcer::NftablesAndChains | Enforcer::NftablesInstead => {
             return super::nftables_backend::evaluate(evidence, scope);
         }
-        Enforcer::Iptables | Enforcer::IptablesInstead => of_ours(evidence, scope, &mut found),
+        Enforcer::Iptables | Enforcer::IptablesAndTables | Enforcer::IptablesInstead => {
+            of_ours(evidence, scope, &mut found)
+        }
     }
     if scope.enforcer == Enforcer::IptablesInstead {
         found.insert(Finding::BackendAbsent { instead: true });
-    } else if !evidence.backend_tables.is_empty() {
+    } else if scope.enforcer == Enforcer::IptablesAndTables && !evidence.backend_tables.is_empty() {
         found.insert(Finding::BothBackends { tables: evidence.backend_tables.clone() });
     }
     found.extend(evidence.leftover_tools.iter().map(|tool| Finding::OtherVariant { tool: tool.clone() }));
@@ -331,8 +333,12 @@ mod tests {
         assert_eq!(partly[0].affected(&healthy(), &inspected).guests, [100].into());
         assert_eq!(evaluate(&read(&[0, 1, 2, 3, 7]), &inspected), []);
         let tables = vec!["inet proxmox-firewall".to_string()];
-        let both = with(&|evidence| evidence.backend_tables.clone_from(&tables));
-        assert_eq!(both, [Finding::BothBackends { tables }]);
+        let both = Evidence { backend_tables: tables.clone(), ..healthy() };
+        let remaining = Scope { enforcer: Enforcer::IptablesAndTables, ..scope() };
+        // the other daemon has some time to remove them
+        assert_eq!(evaluate(&both, &scope()), []);
+        assert_eq!(evaluate(&both, &remaining), [Finding::BothBackends { tables }]);
+        assert_eq!(evaluate(&healthy(), &remaining), []);
         let instead = Scope { enforcer: Enforcer::IptablesInstead, ..scope() };
         assert_eq!(evaluate(&healthy(), &instead), [Finding::BackendAbsent { instead: true }]);
         let alone = Scope { enforcer: Enforcer::NftablesAlone, ..scope() };

@@ -28,7 +28,9 @@ pub enum Enforcer {
     Nobody,
     /// The chains of this daemon, pve-firewall.
     Iptables,
-    /// The same, because the tables of the selected nftables backend are not live.
+    /// The same, but tables of proxmox-firewall are still live.
+    IptablesAndTables,
+    /// The chains of this daemon, because the tables of the selected nftables backend are not live.
     IptablesInstead,
     /// The tables of the other daemon, proxmox-firewall.
     Nftables,

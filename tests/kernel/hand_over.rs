@@ -153,6 +153,43 @@ fn no_packet_passes_while_the_backends_are_switched() {
     terminate(nftables);
 }
 
+/// The other daemon is stopped for a moment, so that the state lasts until it is seen.
+#[test]
+fn rules_of_both_backends_during_a_hand_over_are_no_warning() {
+    let nodes = NodeWithSender::new("ho-status");
+    let (iptables, nftables) = (nodes.node.start(), nodes.start_nftables(&[]));
+    nodes.wait_for_backend(false);
+    let signal = |daemon: &Child, signal| kill(Pid::from_raw(daemon.id().try_into().unwrap()), signal).unwrap();
+    let status = |kind, option| {
+        let args = ["status", option];
+        let output = match kind {
+            BackendKind::Iptables => nodes.node.run(&args),
+            BackendKind::Nftables => nodes.nftables(&args).output_in_time(),
+        };
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (withdrawing, kind, selected, rules) in [
+        (&iptables, BackendKind::Nftables, 1, "the chains of pve-firewall"),
+        (&nftables, BackendKind::Iptables, 0, "the tables of proxmox-firewall"),
+    ] {
+        signal(withdrawing, Signal::SIGSTOP);
+        nodes.select(selected);
+        let line = format!("\nHand-over: {rules} are also in force until it removes them\n");
+        wait_for("the line of status", || status(kind, "--verbose").contains(&line).then_some(()));
+        let json: serde_json::Value = serde_json::from_str(&status(kind, "--json")).unwrap();
+        let both = |one: &serde_json::Value| one["kind"] == "both-backends";
+        assert!(!json["warnings"].as_array().unwrap().iter().any(both), "{json:#}");
+        signal(withdrawing, Signal::SIGCONT);
+        nodes.wait_for_backend(selected == 1);
+        wait_for("the end of the hand-over", || (!status(kind, "--verbose").contains("Hand-over:")).then_some(()));
+    }
+    let warnings =
+        nodes.node.log().into_iter().filter(|line| line.contains("also in force") && !line.contains("until"));
+    assert_eq!(warnings.collect::<Vec<_>>(), [""; 0]);
+    terminate(iptables);
+    terminate(nftables);
+}
+
 #[test]
 fn a_daemon_removes_its_rules_only_when_those_of_the_other_are_live() {
     let nodes = NodeWithSender::new("ho-alone");
