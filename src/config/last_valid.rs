@@ -24,12 +24,18 @@ pub struct InForce {
 /// valid version is treated as unreadable, so that the guest keeps its live rules.
 #[must_use]
 pub fn in_force(tree: &Arc<Tree>, before: Option<&Tree>) -> InForce {
+    if before.is_some_and(|before| std::ptr::eq(before, &**tree)) {
+        return InForce { tree: tree.clone(), reports: Vec::new(), unknown: false };
+    }
     let mut replaced: BTreeMap<Arc<str>, Option<File>> = BTreeMap::new();
     let (mut reports, mut unknown) = (Vec::new(), false);
     for (path, file) in &tree.files {
         let File::Content(content) = file else { continue };
         let known = before.and_then(|before| before.files.get(path));
-        let place = TreeFile::parse(path).filter(|_| known != Some(file));
+        if known == Some(file) {
+            continue;
+        }
+        let place = TreeFile::parse(path);
         if let (Some(TreeFile::SdnRunning | TreeFile::IpamState | TreeFile::IpamDatabase), Some(known)) = (place, known)
             && let Err(error) = serde_json::from_slice::<IgnoredAny>(content)
         {
@@ -128,7 +134,8 @@ mod tests {
             assert_eq!(settled.reports.iter().map(ToString::to_string).collect::<Vec<_>>(), [report]);
             // the next call gets the tree in force and returns the same
             let again = in_force(&invalid, Some(&settled.tree));
-            assert_eq!((again.tree, again.reports), (settled.tree, settled.reports));
+            assert_eq!((&again.tree, again.reports), (&settled.tree, settled.reports));
+            assert!(Arc::ptr_eq(&in_force(&again.tree, Some(&again.tree)).tree, &again.tree));
             // a file that did not exist before is not replaced
             let appeared = in_force(&invalid, Some(&tree(&[])));
             assert!(!appeared.tree.files.contains_key(path) && appeared.reports.len() == 1);
