@@ -1,5 +1,6 @@
 //! Combines macros with the parameters of the rule that uses them.
-use super::ports::{self, icmp_type, is_any};
+use super::icmp::icmp_type;
+use super::ports::{self, is_any};
 use super::rule::Term;
 use super::rule_syntax::RawRule;
 use crate::builtin::macros::{Macro, MacroRule};

@@ -7,6 +7,7 @@ mod address;
 mod cache;
 mod configuration;
 mod definitions;
+mod icmp;
 mod last_valid;
 mod macros;
 mod options;
@@ -22,12 +23,13 @@ pub use address::literal;
 pub use cache::ConfigCache;
 pub use configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
 pub use definitions::{Alias, Definitions, IpSet, Names, SetEntry};
+pub use icmp::icmp_type;
 pub use last_valid::{InForce, in_force};
 pub use options::{
     ClusterOptions, GuestOptions, HostOptions, KnownOption, OptionOrigins, VnetOptions, accepts as option_accepts,
     known as known_options,
 };
-pub use ports::{icmp_type, ports};
+pub use ports::ports;
 pub use rule::{Rule, RuleAction, Term, VerdictRule};
 pub use sdn::{Sdn, SdnSet};
 pub use sections::{is_header, is_name};

@@ -1,8 +1,9 @@
 //! Resolves and checks the words of a rule.
 use super::address::literal;
 use super::definitions::{Names, is_alias, unscoped};
+use super::icmp::{icmp_family, icmp_type};
 use super::macros::terms;
-use super::ports::{icmp_family, icmp_type, is_any, ports};
+use super::ports::{is_any, ports};
 use super::rule::{Rule, RuleAction, Term, VerdictRule};
 use super::rule_syntax::RawRule;
 use super::sections::{Line, MAX_GROUP_LENGTH, cut, is_name};

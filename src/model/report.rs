@@ -1,20 +1,7 @@
 //! Reports of errors and warnings in files.
-use super::family::Family;
+use super::lookup::Lookup;
 use std::fmt;
 use std::sync::Arc;
-
-/// The kinds of files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FileKind {
-    /// `firewall/cluster.fw`
-    Cluster,
-    /// `nodes/<node>/host.fw`
-    Host,
-    /// `firewall/<VMID>.fw`
-    Guest,
-    /// `sdn/firewall/<vnet>.fw`
-    Vnet,
-}
 
 /// The severity of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,65 +19,6 @@ pub struct Span {
     pub start: usize,
     /// The byte after the last one.
     pub end: usize,
-}
-
-/// The list in which an unknown word was searched for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lookup {
-    /// The sections of a kind of file; the word is a whole header.
-    Section(FileKind),
-    /// The options of a kind of file.
-    Option(FileKind),
-    /// The options of a kind of file; the word is a whole line that is not `key: value`.
-    OptionLine(FileKind),
-    /// The values of an option, by its key.
-    OptionValue(FileKind, &'static str),
-    /// The types of rules that may be here, such as IN and OUT.
-    RuleType(&'static [&'static str]),
-    /// The options of a rule: `-source`.
-    RuleOption,
-    /// Nothing: an option that was given before.
-    GivenTwice,
-    /// Nothing: a word that is not an option, with the option before it.
-    Joined,
-    /// The levels of `-log`.
-    LogLevel,
-    /// ACCEPT, DROP, REJECT.
-    Verdict,
-    /// The macros.
-    Macro,
-    /// `/etc/protocols`
-    Protocol,
-    /// The protocols with ports: the rule has ports and no protocol.
-    PortProtocol,
-    /// The protocols with ICMP types: the rule has a type and another protocol or none.
-    IcmpProtocol,
-    /// `/etc/services`, with this protocol; the word is a list of ports.
-    Service(String),
-    /// The names of ICMP types.
-    IcmpType(Family),
-    /// The IP sets.
-    Set,
-    /// The aliases.
-    Alias,
-    /// Addresses, networks, ranges and lists of them.
-    Address,
-    /// The definitions of aliases: `name address`.
-    AliasLine,
-    /// The address of an alias.
-    AliasAddress,
-    /// The network devices of the guest.
-    Device,
-    /// Names of network interfaces.
-    Interface,
-    /// The aliases, as an entry of an IP set.
-    Entry,
-    /// The security groups.
-    Group,
-    /// The conntrack helpers; the word is a list.
-    Helper,
-    /// `/etc/ethertypes`; the word is a list.
-    Ethertype,
 }
 
 /// The part of a line that a report refers to. It is not part of the report's text.

@@ -2,7 +2,7 @@
 //!
 //! Rules are tested in a chain that no rule jumps to, so that no packet is affected. Equal rules of several chains are tested
 //! once; then the rules are bisected. The number of attempts and the time are limited.
-use super::bisectable_chain::{RefusedRule, TestableChain};
+use super::bisectable_chain::{BisectableChain, RefusedRule};
 use super::restore::{Failure, Restore};
 use crate::iptables::names;
 use crate::iptables::plan::PlannedAction;
@@ -49,7 +49,7 @@ struct Search<'a> {
 }
 
 /// The refused rules of a script. Empty if none can be found within the limits.
-pub(super) fn refused<R: TestableChain>(
+pub(super) fn refused<R: BisectableChain>(
     restore: &Restore<'_>,
     failure: &Failure,
     (plan, script, wanted): (&TablePlan, &Script<ChainName>, &Chains<R>),
@@ -95,7 +95,7 @@ pub(super) fn refused<R: TestableChain>(
 }
 
 /// The rules that jump to chains that do not exist.
-fn dangling<R: TestableChain>(plan: &TablePlan, wanted: &Chains<R>) -> Vec<RefusedRule> {
+fn dangling<R: BisectableChain>(plan: &TablePlan, wanted: &Chains<R>) -> Vec<RefusedRule> {
     let exists =
         |name: &ChainName| plan.chains.get(name).is_some_and(|planned| planned.action != PlannedAction::Delete);
     let mut found = Vec::new();
@@ -109,7 +109,7 @@ fn dangling<R: TestableChain>(plan: &TablePlan, wanted: &Chains<R>) -> Vec<Refus
     found
 }
 
-fn candidates<'a, R: TestableChain>(
+fn candidates<'a, R: BisectableChain>(
     chains: impl Iterator<Item = &'a ChainName>,
     wanted: &Chains<R>,
     [name, to]: &[ChainName; 2],

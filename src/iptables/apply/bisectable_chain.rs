@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub(super) type RefusedRule = (ChainName, usize, String);
 
 /// A chain of iptables or ebtables whose rules can be tested one by one. Rules are given by their index, from 0.
-pub(super) trait TestableChain: Clone {
+pub(super) trait BisectableChain: Clone {
     fn count(&self) -> usize;
     fn line(&self, name: &ChainName, at: usize) -> String;
     /// An equivalent rule for a test in the chain `name`: the tools accept it if and only if they accept this one. A jump
@@ -31,7 +31,7 @@ fn others<R: Clone>(rules: &[R], left_out: &BTreeMap<usize, String>) -> Vec<R> {
     rules.iter().enumerate().filter(stays).map(|(_, rule)| rule.clone()).collect()
 }
 
-impl TestableChain for Chain {
+impl BisectableChain for Chain {
     fn count(&self) -> usize {
         self.rules().len()
     }
@@ -83,7 +83,7 @@ impl TestableChain for Chain {
     }
 }
 
-impl TestableChain for BridgeChain {
+impl BisectableChain for BridgeChain {
     fn count(&self) -> usize {
         self.rules().len()
     }

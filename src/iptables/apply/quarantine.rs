@@ -1,6 +1,6 @@
 //! Rules that the tools refuse, and how long they are left out.
 use super::UpdateError;
-use super::bisectable_chain::{RefusedRule, TestableChain};
+use super::bisectable_chain::{BisectableChain, RefusedRule};
 use crate::iptables::plan::{Live, LiveTable, Part, TableName};
 use crate::iptables::ruleset::{ChainName, Chains, Ruleset, Signature};
 use crate::model::Family;
@@ -77,7 +77,7 @@ impl Refusals {
     }
 
     /// Records refused rules of a chain.
-    pub fn record<R: TestableChain>(
+    pub fn record<R: BisectableChain>(
         &mut self,
         part: Part,
         wanted: &Chains<R>,
@@ -126,7 +126,7 @@ impl Refusals {
     }
 
     /// The chains of a part without refused rules.
-    pub fn accepted_in<'a, R: TestableChain>(&self, part: Part, wanted: &'a Chains<R>) -> Cow<'a, Chains<R>> {
+    pub fn accepted_in<'a, R: BisectableChain>(&self, part: Part, wanted: &'a Chains<R>) -> Cow<'a, Chains<R>> {
         let mut accepted = Cow::Borrowed(wanted);
         for ((_, name), refusal) in self.0.iter().filter(|((of, _), _)| *of == part) {
             if let Some(chain) = wanted.get(name) {
@@ -160,6 +160,6 @@ impl Refusals {
     }
 }
 
-fn text(chain: &impl TestableChain, name: &ChainName, at: usize, reason: &str) -> String {
+fn text(chain: &impl BisectableChain, name: &ChainName, at: usize, reason: &str) -> String {
     format!("{}: a rule is refused: {reason}: {}", chain.origin(at), chain.line(name, at))
 }

@@ -1,5 +1,5 @@
 //! The steps for IP sets: created and changed before the tables use them, removed when no table uses them.
-use super::bisectable_chain::{RefusedRule, TestableChain};
+use super::bisectable_chain::{BisectableChain, RefusedRule};
 use super::quarantine::{CacheTime, Refusals};
 use super::restore::reported_line;
 use super::{Progress, Steps, Tools};

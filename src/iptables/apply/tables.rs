@@ -1,6 +1,6 @@
 //! The steps that run restore tools: the iptables tables, and ebtables.
 use super::bisect::{self, Budget};
-use super::bisectable_chain::{RefusedRule, TestableChain};
+use super::bisectable_chain::{BisectableChain, RefusedRule};
 use super::quarantine::{CacheTime, Refusals};
 use super::restore::Restore;
 use super::tool_names::{Commands, Tool};
@@ -90,7 +90,7 @@ fn apply_bridge(
 }
 
 /// Applies one part without the rules that the tool refuses.
-fn apply<R: TestableChain>(steps: &mut Steps<'_>, step: &PartStep<'_, R>, progress: &mut Progress<'_>) {
+fn apply<R: BisectableChain>(steps: &mut Steps<'_>, step: &PartStep<'_, R>, progress: &mut Progress<'_>) {
     let part = step.restore.part;
     let mut budget = Budget::new();
     loop {

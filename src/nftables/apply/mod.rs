@@ -5,15 +5,15 @@
 #![allow(clippy::disallowed_methods, reason = "uses the clock")]
 
 mod bisect;
+mod dump;
 mod foreign_changes;
-mod printed_rules;
 mod quarantine;
 
-pub use printed_rules::Lines;
+pub use dump::Lines;
 
 use super::live;
 use super::names::{CONNTRACK, TableName};
-use super::plan::{CachedChain, ChainChange, Edited, LiveCache, Plan, TablePlan, diff, remember, script};
+use super::plan::{CachedChain, ChainChange, Edited, LiveCache, Plan, TablePlan, cache_equal_parts, diff, script};
 use super::ruleset::Ruleset;
 use crate::system::netfilter::nft_generation;
 use crate::system::tools::{self, ToolError};
@@ -156,7 +156,7 @@ impl Firewall {
             }
             let accepted = self.quarantine.accepted(wanted);
             let plan = diff(&accepted, known, &handles);
-            self.known.iter_mut().for_each(|(_, known)| remember(known, &accepted, &plan));
+            self.known.iter_mut().for_each(|(_, known)| cache_equal_parts(known, &accepted, &plan));
             if plan.is_empty() {
                 match self.read_back_pending(generation, &accepted, outcome)? {
                     true => break generation,

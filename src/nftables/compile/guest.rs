@@ -4,7 +4,7 @@ use super::chain_context::{ChainContext, Limited};
 use super::rules::put;
 use super::sets::{GuestSets, of_guest};
 use super::standard::{NDP_IN, policy};
-use super::{GuestInput, Shared, TablePart, filters};
+use super::{GuestInput, Shared, TablePart, guest_filters};
 use crate::config::GuestOptions;
 use crate::model::{Direction, Family, Interface, OptionKey, Verdict};
 use crate::nftables::names::{
@@ -63,7 +63,7 @@ impl GuestBuilder<'_> {
         if self.shared.strict_layer2 {
             for device in *devices {
                 let on = (devices.len() > 1).then(|| Match::OutInterface(device.name.clone()));
-                filters::strict(guest, device, on.as_ref(), databases, &mut chain);
+                guest_filters::strict(guest, device, on.as_ref(), databases, &mut chain);
             }
         }
         if queues.is_some() {
@@ -101,9 +101,9 @@ impl GuestBuilder<'_> {
         let on = |device: &Device| (devices.len() > 1).then(|| Match::InInterface(device.name.clone()));
         for device in *devices {
             if self.shared.strict_layer2 {
-                filters::strict(guest, device, on(device).as_ref(), databases, &mut chain);
+                guest_filters::strict(guest, device, on(device).as_ref(), databases, &mut chain);
             }
-            filters::mac(guest, device, on(device).as_ref(), &mut chain);
+            guest_filters::mac(guest, device, on(device).as_ref(), &mut chain);
         }
         let dhcp = if options.dhcp { ALLOW_DHCP_OUT } else { BLOCK_DHCP_OUT };
         chain.rule([], jump(dhcp), &options.lines.origin(OptionKey::Dhcp));
@@ -111,9 +111,9 @@ impl GuestBuilder<'_> {
             chain.rule([], jump(BLOCK_RA_OUT), &options.lines.origin(OptionKey::Radv));
         }
         for device in *devices {
-            filters::ip(*vmid, guest, device, on(device).as_ref(), part, &mut chain);
+            guest_filters::ip(*vmid, guest, device, on(device).as_ref(), part, &mut chain);
         }
-        filters::layer2(guest, databases, &mut chain);
+        guest_filters::layer2(guest, databases, &mut chain);
         let origin = options.lines.origin(OptionKey::Enable);
         chain.rule([], jump(PRE_VM_OUT), &origin);
         if options.radv {

@@ -1,18 +1,18 @@
 //! Compiles the configuration and facts about the node to the two tables.
 //!
 //! `incremental` caches results: the rules of a guest are generated from its own files and a small [`Shared`], those of the
-//! node from the files of cluster and host. `rules` compiles a rule of the configuration to nft rules; `filters` contains the
+//! node from the files of cluster and host. `rules` compiles a rule of the configuration to nft rules; `guest_filters` contains the
 //! filters against spoofed sources, `standard` the chains that every configuration has.
 mod cached_guests;
 mod cached_node_tables;
 mod chain_builder;
 mod chain_context;
 mod failsafe_ports;
-mod filters;
 mod forward;
 mod group_chains;
 mod group_uses;
 mod guest;
+mod guest_filters;
 mod host;
 mod incremental;
 mod lists;
@@ -22,8 +22,8 @@ mod rules;
 mod sets;
 mod standard;
 
-pub use filters::refused;
 pub use guest::GuestPart;
+pub use guest_filters::refused;
 pub use incremental::{Compiler, management_networks};
 pub use sets::SetFamilies;
 

@@ -1,7 +1,7 @@
 //! Diffs wanted against live by name.
-use super::edits::{Edit, edits};
 use super::elements::{fits_dynamic, fits_map, fits_set, key_name, map_key, same_elements, same_verdict};
 use super::live_cache::{CachedChain, CachedTable, LiveCache};
+use super::rule_edits::{Edit, edits};
 use crate::model::Interface;
 use crate::nftables::names::{CONNTRACK, Name, TableName, guest_of_chain};
 use crate::nftables::ruleset::{Chain, Hook, Map, Ruleset, Table};

@@ -1,6 +1,6 @@
 //! The script for `nft -f -` that applies a plan in one transaction.
 use super::diff::{ChainChange, Plan, SetChange, TablePlan};
-use super::edits::{Edit, InsertPosition};
+use super::rule_edits::{Edit, InsertPosition};
 use crate::model::Interface;
 use crate::nftables::names::TableName;
 use crate::nftables::ruleset::{Chain, Ruleset, Table};

@@ -1,8 +1,7 @@
-//! Rules and chains; `text` renders rules, and `declaration_text` hooks.
-use super::action::Action;
+//! Chains; `declaration_text` renders hooks.
 use super::matches::Match;
+use super::rule::Rule;
 use super::signature::Signature;
-use crate::model::Origin;
 use crate::nftables::names::Name;
 use std::sync::OnceLock;
 
@@ -23,17 +22,6 @@ impl Hook {
         let at = names.iter().position(|name| *name == self.name)?;
         Some((u32::try_from(at).ok()?, self.priority))
     }
-}
-
-/// A rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// The matches, in the order of the text.
-    pub matches: Box<[Match]>,
-    /// The target.
-    pub action: Action,
-    /// The origin of the rule.
-    pub origin: Origin,
 }
 
 /// A chain. Immutable, so that it can be shared and cache its signature.

@@ -1,6 +1,7 @@
 //! The text of hooks, sets, maps and helpers, in a syntax that both nft 1.0.6 and 1.1.3 accept.
 use super::chain::Hook;
-use super::set::{DynamicSet, HelperObject, Map, MapKey, Set, SetKind, VerdictTarget};
+use super::ct_helper::HelperObject;
+use super::set::{DynamicSet, Map, MapKey, Set, SetKind, VerdictTarget};
 use super::text::{interface, interval, ports};
 use crate::model::{Family, Interface};
 

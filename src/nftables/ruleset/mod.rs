@@ -1,19 +1,23 @@
 //! Typed objects of nft(8): tables, chains, rules, sets and maps, rendered to text last (`text`). Independent of Proxmox.
 mod action;
 mod chain;
+mod ct_helper;
 mod declaration_text;
 mod interval;
 mod matches;
+mod rule;
 mod set;
 mod signature;
 mod text;
 
 pub use action::{Action, Limit, LogPrefix, Rejection};
-pub use chain::{Chain, Hook, Rule};
+pub use chain::{Chain, Hook};
+pub use ct_helper::HelperObject;
 pub(super) use interval::after;
 pub use interval::{Interval, IntervalSet};
 pub use matches::{Addresses, CtStates, Match, PacketType, Side};
-pub use set::{DynamicSet, HelperObject, Map, MapKey, Set, SetKind, VerdictTarget};
+pub use rule::Rule;
+pub use set::{DynamicSet, Map, MapKey, Set, SetKind, VerdictTarget};
 pub use signature::Signature;
 pub(super) use text::with_ports;
 

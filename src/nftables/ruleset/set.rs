@@ -1,4 +1,4 @@
-//! Sets, maps, and the other named objects of a table; `declaration_text` renders them, and `text` the keys of maps.
+//! Sets and maps; `declaration_text` renders them, and `text` the keys of maps.
 use super::interval::IntervalSet;
 use crate::model::{Family, Interface, Origin};
 use crate::nftables::names::Name;
@@ -70,15 +70,4 @@ pub struct Map {
     pub key: MapKey,
     /// The elements by interface.
     pub elements: OrdMap<Interface, VerdictTarget>,
-}
-
-/// A connection tracking helper (`ct helper`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HelperObject {
-    /// The name in the kernel, such as `ftp`.
-    pub kind: &'static str,
-    /// `tcp` or `udp`.
-    pub protocol: &'static str,
-    /// The family that it supports; `None` is both.
-    pub family: Option<Family>,
 }

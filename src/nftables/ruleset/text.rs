@@ -1,8 +1,8 @@
 //! The text of rules and objects, in a syntax that both nft 1.0.6 and 1.1.3 accept.
 use super::action::{Action, Limit, LogPrefix, Rejection, is_comment};
-use super::chain::Rule;
 use super::interval::Interval;
 use super::matches::{Addresses, CtStates, Match, PacketType, Side};
+use super::rule::Rule;
 use super::set::MapKey;
 use super::signature::Signature;
 use crate::model::{Family, Interface, MacAddr, Origin, TcpFlags, TimeUnit};

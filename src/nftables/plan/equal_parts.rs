@@ -4,7 +4,7 @@ use super::live_cache::LiveCache;
 use crate::nftables::ruleset::{Ruleset, Table};
 
 /// Caches the result of a comparison: what the plan does not change is live.
-pub fn remember(known: &mut LiveCache, wanted: &Ruleset, plan: &Plan) {
+pub fn cache_equal_parts(known: &mut LiveCache, wanted: &Ruleset, plan: &Plan) {
     for (name, table) in &mut known.tables {
         // live chains that are kept differ from the wanted ones, although the plan does not change them
         let wanted = wanted.tables.get(name).filter(|_| !wanted.keeps_live_chains());
