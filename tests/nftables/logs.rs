@@ -193,3 +193,48 @@ fn the_logger_takes_the_prefix_of_every_chain() {
         assert_eq!(lines.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{table}");
     }
 }
+
+/// As the recorded program, with the differences 12 (smurfs and TCP flags of guests) and 28 (policies) of `docs/nftables.md`.
+#[test]
+fn the_recorded_tree_is_logged_as_recorded() {
+    let both = [
+        "0 4 bridge-vmbr0 ACCEPT: ",
+        "0 6 bridge-vmbr0 policy ACCEPT: ",
+        "0 0 group-lg-in ACCEPT: ",
+        "0 1 group-lg-in DROP: ",
+        "0 2 group-lg-out REJECT: ",
+        "0 5 log-invalid-tcp DROP: ",
+        "0 2 log-smurfs DROP: ",
+    ];
+    let host = [
+        "0 6 cluster-forward DROP: ",
+        "0 3 cluster-forward policy ACCEPT: ",
+        "0 3 cluster-in ACCEPT: ",
+        "0 4 cluster-in REJECT: ",
+        "0 7 cluster-in DROP: ",
+        "0 6 cluster-in policy REJECT: ",
+        "0 5 cluster-out REJECT: ",
+        "0 4 cluster-out policy DROP: ",
+        "0 6 host-in ACCEPT: ",
+    ];
+    let guests = [
+        "100 3 guest-100-in ACCEPT: ",
+        "100 6 guest-100-in REJECT: ",
+        "100 6 guest-100-in policy REJECT: ",
+        "100 6 guest-100-out REJECT: ",
+        "100 7 guest-100-out policy REJECT: ",
+    ];
+    let ruleset = compile(&nft_trees::recorded("log-everywhere"));
+    for (table, own) in [(TableName::Host, &host[..]), (TableName::Guests, &guests)] {
+        let rules = logs(&ruleset, table);
+        assert!(
+            rules.iter().all(|(_, log, _)| log.contains("limit rate 10/minute burst 20 packets log ")),
+            "{rules:#?}"
+        );
+        let mut lines: Vec<String> = rules.iter().map(|(_, log, _)| logged(prefix(log))).collect();
+        let mut expected = [&both, own].concat();
+        lines.sort();
+        expected.sort_unstable();
+        assert_eq!(lines, expected, "{table}");
+    }
+}
