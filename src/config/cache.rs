@@ -127,7 +127,8 @@ impl Last {
             let cluster = known.unwrap_or_else(|| Arc::new(source.read()));
             (network, source, cluster, sdn_source, sdn)
         };
-        let ((listing, guests), (network, source, cluster, sdn_source, sdn)) = parallel::both(threads, guests, shared);
+        let reading = parallel::threads_to_make(tree.files.len(), threads);
+        let ((listing, guests), (network, source, cluster, sdn_source, sdn)) = parallel::both(reading, guests, shared);
         let names = NamesInUse::of(tree, facts, &source, &cluster);
         // if the names have changed, no cached file can be reused
         let old = old.filter(|old| *old.names == names);
