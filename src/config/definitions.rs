@@ -81,11 +81,11 @@ impl<'a> Names<'a> {
     pub fn set(&self, reference: &str) -> Option<SetRef> {
         let reference = lowercase(reference);
         if let Some(("sdn", name)) = cut(&reference, b'/') {
-            return self.sdn.get(name).map(|name| SetRef { scope: SetScope::Sdn, name: name.clone() });
+            return self.sdn.get(name).map(|name| SetRef { scope: SetScope::Sdn, name: name.into() });
         }
         let (scope, name) =
             self.find(&reference, |definitions, name| definitions.sets.get_key_value(name).map(|(name, _)| name))?;
-        Some(SetRef { scope, name: name.clone() })
+        Some(SetRef { scope, name: name.into() })
     }
 }
 

@@ -11,9 +11,10 @@ use super::value_parsers;
 use crate::builtin::macros::{self, Macro};
 use crate::model::{
     Address, Direction, Family, IcmpType, Literal, Lookup, PartError, PerFamily, Ports, Report, Spelled, Token,
-    Verdict, printable,
+    Verdict, lowercase, printable,
 };
 use crate::node::name_databases::Databases;
+use ecow::EcoString;
 use std::sync::Arc;
 
 /// The kind of file or section that contains a rule.
@@ -107,7 +108,7 @@ pub fn rules(lines: &[Line<'_>], context: RuleContext<'_>, file: &Arc<str>, repo
                 let warning = Report::warning(file, line.number, "action 'DENY' is treated as 'DROP': use DROP");
                 reports.push(warning.at(place("action"), None));
             }
-            let iface = raw.iface.map(ToString::to_string);
+            let iface = raw.iface.map(EcoString::from);
             rules.push(Rule { line: line.number, place: place("action"), iface, action });
         }
     }
@@ -190,7 +191,7 @@ impl<'a> Check<'a> {
                 self.error(part, "not allowed in a GROUP rule: use it in the rules of the group");
             }
         }
-        Some(RuleAction::Group(name.to_ascii_lowercase()))
+        Some(RuleAction::Group(lowercase(name).into()))
     }
 
     fn verdict_rule(&mut self, direction: Direction) -> Option<VerdictRule> {

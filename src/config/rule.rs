@@ -1,5 +1,6 @@
 //! The model of rules, the input of the compilers.
 use crate::model::{Address, Direction, Family, IcmpType, PerFamily, Ports, Span, Spelled, Verdict};
+use ecow::EcoString;
 use std::sync::Arc;
 
 /// The protocol part of a rule. A rule with a macro can have several.
@@ -39,7 +40,7 @@ pub enum RuleAction {
     /// A verdict on packets.
     Verdict(VerdictRule),
     /// A group by its name in lower case.
-    Group(String),
+    Group(EcoString),
 }
 
 /// A valid and enabled rule.
@@ -50,7 +51,7 @@ pub struct Rule {
     /// The position of its action in the line.
     pub place: Span,
     /// The interface; a netid for guests.
-    pub iface: Option<String>,
+    pub iface: Option<EcoString>,
     /// The action.
     pub action: RuleAction,
 }

@@ -128,7 +128,7 @@ fn accepted(files: &Files<'_>, rule: &VerdictRule) -> Vec<IpAddr> {
         Some(Address::Literal(Literal::Nets(nets))) => nets.value.iter().copied().map(of_net).collect(),
         Some(Address::Literal(Literal::Range(range))) => vec![range.value.0],
         Some(Address::Set(set)) if set.scope == SetScope::Cluster => {
-            let set = files.cluster.definitions.sets.get(&set.name);
+            let set = files.cluster.definitions.sets.get(set.name.as_str());
             set.into_iter().flat_map(IpSet::networks).map(of_net).collect()
         }
         Some(Address::Set(_)) => Vec::new(),

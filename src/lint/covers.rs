@@ -82,7 +82,7 @@ impl SetFiles<'_> {
             // the addresses of SDN change, so the current ones cannot be used
             SetScope::Sdn => return None,
         };
-        definitions.sets.get(&reference.name)
+        definitions.sets.get(reference.name.as_str())
     }
 }
 

@@ -53,7 +53,7 @@ fn evaluated<'a>(files: &'a Files<'a>, by: &'a Rule) -> Vec<EvaluatedRule<'a>> {
     match action {
         RuleAction::Verdict(rule) => vec![EvaluatedRule { by, rule, iface, group: None }],
         RuleAction::Group(name) => {
-            let rules = files.cluster.groups.get(name).map_or(&[][..], |group| &group.rules);
+            let rules = files.cluster.groups.get(name.as_str()).map_or(&[][..], |group| &group.rules);
             // rules of groups cannot have an interface
             let verdict = |Rule { line, place: _, iface: _, action }: &'a Rule| match action {
                 RuleAction::Verdict(rule) => Some(EvaluatedRule { by, rule, iface, group: Some((*line, name)) }),

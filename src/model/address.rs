@@ -1,6 +1,7 @@
 //! Sources and destinations of packets.
 use super::family::Family;
 use super::token::Spelled;
+use ecow::EcoString;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ pub struct SetRef {
     /// The scope.
     pub scope: SetScope,
     /// Its name in lower case.
-    pub name: String,
+    pub name: EcoString,
 }
 
 /// A packet's source or destination.

@@ -95,7 +95,7 @@ impl FamilyCompiler<'_> {
             rules.refuse(vmid, matches, Target::Drop, &options.lines.origin(OptionKey::Radv));
         }
         if has_ipfilter(guest, device) {
-            let set = SetRef { scope: SetScope::Guest, name: ipfilter(device) };
+            let set = SetRef { scope: SetScope::Guest, name: ipfilter(device).into() };
             let foreign = self.set_name(&set).map(|name| Match::Set { name, side: Side::Source, negated: true });
             // without its set no address is allowed
             rules.refuse(vmid, Vec::from_iter(foreign), Target::Drop, &options.lines.origin(OptionKey::Ipfilter));

@@ -192,7 +192,7 @@ fn choice(
     let named = match (scope, context.guest_sets) {
         (SetScope::Cluster | SetScope::Sdn, _) => {
             let owner = if *scope == SetScope::Sdn { SetOwner::Sdn } else { SetOwner::Cluster };
-            let set = (owner, name.clone());
+            let set = (owner, name.to_string());
             if !shared.sets.get(&set).is_some_and(|families| families[family]) {
                 return none();
             }
@@ -200,7 +200,7 @@ fn choice(
             set_name(owner, name, family)
         }
         (SetScope::Guest, Some(sets)) => {
-            let Some(content) = sets.get(name).map(|families| &families[family]) else { return none() };
+            let Some(content) = sets.get(name.as_str()).map(|families| &families[family]) else { return none() };
             if content.intervals().len() <= super::lists::MAX_ALTERNATIVES {
                 return Choice::List(content.clone());
             }
