@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The limits of a stage for a number of guests: allocations, and peak memory in KiB.
 const LIMITS: [(&str, usize, u64, u64); 8] = [
-    ("compile everything", 100, 45_800, 2_770),
-    ("compile everything", 1000, 346_000, 23_600),
-    ("compile one guest", 100, 820, 48),
-    ("compile one guest", 1000, 1_450, 210),
+    ("compile everything", 100, 26_200, 2_520),
+    ("compile everything", 1000, 213_000, 21_000),
+    ("compile one guest", 100, 720, 44),
+    ("compile one guest", 1000, 1_380, 206),
     ("compile nothing", 100, 8, 1),
     ("compile nothing", 1000, 8, 1),
     ("plan", 100, 158, 62),

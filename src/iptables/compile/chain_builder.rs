@@ -1,6 +1,6 @@
 //! Builds chains rule by rule.
 use crate::iptables::names;
-use crate::iptables::ruleset::{Chain, ChainName, LogPrefix, Match, Rule, Target};
+use crate::iptables::ruleset::{Chain, ChainName, LogPrefix, Match, MatchList, Rule, Target};
 use crate::model::{LogRatelimit, Origin, Verdict};
 use ecow::EcoString;
 use std::sync::{Arc, LazyLock};
@@ -81,12 +81,12 @@ impl<'a> Builder<'a> {
     }
 
     /// Adds a rule with a single blank after the chain name.
-    pub fn plain(&mut self, matches: impl Into<Box<[Match]>>, target: Target, origin: &Origin) {
+    pub fn plain(&mut self, matches: impl Into<MatchList>, target: Target, origin: &Origin) {
         self.rules.push(Rule { matches: matches.into(), target, double_space: false, origin: origin.clone() });
     }
 
     /// Adds a rule with two blanks after the chain name if it has no match.
-    pub fn spec(&mut self, matches: impl Into<Box<[Match]>>, target: Target, origin: &Origin) {
+    pub fn spec(&mut self, matches: impl Into<MatchList>, target: Target, origin: &Origin) {
         let matches = matches.into();
         let double_space = matches.is_empty();
         self.rules.push(Rule { matches, target, double_space, origin: origin.clone() });
@@ -97,10 +97,10 @@ impl<'a> Builder<'a> {
         let Some(level) = log.level else { return };
         let double_space = matches.is_empty();
         let limit = self.logging.ratelimit.0.clone().map(Match::Limit);
-        let matches = matches.iter().cloned().chain(limit).collect();
+        let matches: Vec<Match> = matches.iter().cloned().chain(limit).collect();
         let prefix = LogPrefix { vmid: log.vmid, level, chain: self.name.clone(), message: log.message };
         self.rules.push(Rule {
-            matches,
+            matches: matches.into(),
             target: Target::Nflog(Box::new(prefix)),
             double_space,
             origin: origin.clone(),
@@ -108,7 +108,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Adds a rule that refuses packets, for which the configuration has no log level; `vmid` is the guest's, or 0.
-    pub fn refuse(&mut self, vmid: u32, matches: impl Into<Box<[Match]>>, target: Target, origin: &Origin) {
+    pub fn refuse(&mut self, vmid: u32, matches: impl Into<MatchList>, target: Target, origin: &Origin) {
         let matches = matches.into();
         if self.logging.all_drops {
             let verdict = if target == Target::Drop { Verdict::Drop } else { Verdict::Reject };

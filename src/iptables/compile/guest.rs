@@ -7,8 +7,22 @@ use super::sets::{has_ipfilter, ipfilter};
 use crate::config::Guest;
 use crate::iptables::names;
 use crate::iptables::ruleset::{Match, Side, Target};
-use crate::model::{Direction, Family, OptionKey, SetRef, SetScope};
+use crate::model::{Direction, Family, OptionKey, PerFamily, SetRef, SetScope};
 use crate::node::Device;
+use std::sync::LazyLock;
+
+/// The matches for DHCP between a server and a client.
+struct Dhcp {
+    to_client: [Match; 3],
+    from_client: [Match; 3],
+}
+
+/// The same by family, with the ports of RFC 2131 and RFC 8415.
+static DHCP: LazyLock<PerFamily<Dhcp>> = LazyLock::new(|| {
+    let packets = |from, to| [udp(), port(Side::Source, from, from), port(Side::Destination, to, to)];
+    let both = |server, client| Dhcp { to_client: packets(server, client), from_client: packets(client, server) };
+    PerFamily { v4: both(67, 68), v6: both(547, 546) }
+});
 
 impl FamilyCompiler<'_> {
     /// Both chains of every device of an enabled guest.
@@ -72,16 +86,12 @@ impl FamilyCompiler<'_> {
         if !guest.options.dhcp {
             return;
         }
-        let (server, client) = match self.family {
-            Family::V4 => (67, 68),
-            Family::V6 => (547, 546),
+        let Dhcp { to_client, from_client } = &DHCP[self.family];
+        let (matches, target) = match direction {
+            Direction::Out => (from_client, accept_by_mark()),
+            _ => (to_client, Target::Accept),
         };
-        let (from, to, target) = match direction {
-            Direction::Out => (client, server, accept_by_mark()),
-            _ => (server, client, Target::Accept),
-        };
-        let matches = vec![udp(), port(Side::Source, from, from), port(Side::Destination, to, to)];
-        rules.spec(matches, target, &guest.options.lines.origin(OptionKey::Dhcp));
+        rules.spec(&matches[..], target, &guest.options.lines.origin(OptionKey::Dhcp));
     }
 
     /// Adds the filters that apply regardless of the guest's rules: MAC and IP source addresses, router advertisements.

@@ -22,9 +22,11 @@ const COROSYNC: (u16, u16) = (5404, 5412);
 
 /// The ICMPv6 type of the messages that only routers send.
 const ROUTER_ADVERTISEMENT: &str = "router-advertisement";
-/// The ICMPv6 types of Neighbor Discovery (RFC 4861).
-const DISCOVERY: [&str; 4] =
-    ["router-solicitation", ROUTER_ADVERTISEMENT, "neighbor-solicitation", "neighbor-advertisement"];
+/// The matches for the ICMPv6 types of Neighbor Discovery (RFC 4861), by type.
+static DISCOVERY: LazyLock<[(&str, [Match; 2]); 4]> = LazyLock::new(|| {
+    ["router-solicitation", ROUTER_ADVERTISEMENT, "neighbor-solicitation", "neighbor-advertisement"]
+        .map(|kind| (kind, [icmp_proto(Family::V6), icmp_type(Family::V6, kind)]))
+});
 
 impl FamilyCompiler<'_> {
     /// Builds both chains of the host, if its firewall is enabled.
@@ -161,12 +163,9 @@ impl FamilyCompiler<'_> {
         if self.family == Family::V4 {
             return;
         }
-        // every device has these rules
-        static MATCHES: LazyLock<[[Match; 2]; 4]> =
-            LazyLock::new(|| DISCOVERY.map(|kind| [icmp_proto(Family::V6), icmp_type(Family::V6, kind)]));
-        for (kind, matches) in DISCOVERY.iter().zip(&*MATCHES) {
+        for (kind, matches) in &*DISCOVERY {
             if *kind != ROUTER_ADVERTISEMENT || direction == Direction::In || radv {
-                rules.plain(matches.clone(), target.clone(), origin);
+                rules.plain(&matches[..], target.clone(), origin);
             }
         }
     }

@@ -88,9 +88,7 @@ pub fn established() -> Match {
 }
 
 /// `-m mark`: the packet is marked as accepted.
-pub fn marked() -> Match {
-    Match::Mark { value: ACCEPT_MARK, mask: ACCEPT_MARK }
-}
+pub static MARKED: [Match; 1] = [Match::Mark { value: ACCEPT_MARK, mask: ACCEPT_MARK }];
 
 /// `-j MARK`: sets or clears the mark for accepted packets.
 pub fn set_mark(on: bool) -> Target {

@@ -1,7 +1,7 @@
 //! User rules: the rules of the configuration files.
 use super::FamilyCompiler;
 use super::chain_builder::{Builder, Log, accept_by_mark, jump};
-use super::matches::{address, marked, term};
+use super::matches::{MARKED, address, term};
 use crate::config::{Cluster, Rule, RuleAction, VerdictRule};
 use crate::iptables::names;
 use crate::iptables::ruleset::{ChainName, Match, Side, Target};
@@ -74,7 +74,7 @@ impl FamilyCompiler<'_> {
         }
         let origin = Origin::Line(place.file.clone(), line);
         into.plain(Vec::from_iter(interface), jump(group_chain(name, place.direction)), &origin);
-        into.plain([marked()], place.group_accept.clone(), &origin);
+        into.plain(&MARKED[..], place.group_accept.clone(), &origin);
     }
 
     fn verdict_rule(
@@ -109,7 +109,7 @@ impl FamilyCompiler<'_> {
             matches.truncate(common);
             term(one, &mut matches);
             into.log(&matches, log, &origin);
-            into.spec(&matches[..], target.clone(), &origin);
+            into.spec(matches.clone(), target.clone(), &origin);
         }
         self.buffers.matches = matches;
     }

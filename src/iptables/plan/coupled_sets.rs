@@ -81,7 +81,7 @@ pub fn staged(ruleset: &Ruleset, sets: &BTreeSet<SetName>) -> Ruleset {
 
 fn renamed(chain: &Chain, sets: &BTreeSet<SetName>) -> Chain {
     let mut rules: Box<[Rule]> = chain.rules().into();
-    for one in rules.iter_mut().flat_map(|rule| &mut rule.matches) {
+    for one in rules.iter_mut().flat_map(|rule| rule.matches.to_mut()) {
         if let Match::Set { name, .. } = one
             && sets.contains(name)
             && let Some(next) = next_set(name)

@@ -5,6 +5,7 @@
 
 mod bridge;
 mod chain;
+mod match_list;
 mod matches;
 mod names;
 mod rule;
@@ -15,6 +16,7 @@ mod write_helpers;
 
 pub use bridge::{BridgeMatch, BridgeRule, BridgeTarget, MacStyle};
 pub use chain::{BridgeChain, Chain};
+pub use match_list::MatchList;
 pub use matches::{AddrType, HashLimit, Match, Physdev, Side};
 pub use names::{ChainName, SetName, TableName};
 pub use rule::Rule;

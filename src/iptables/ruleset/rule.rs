@@ -1,4 +1,5 @@
 //! A rule: matches, a target, and an origin.
+use super::match_list::MatchList;
 use super::matches::Match;
 use super::names::{ChainName, SetName};
 use super::target::Target;
@@ -10,7 +11,7 @@ use std::fmt::{self, Write};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// The matches, in the order of the text.
-    pub matches: Box<[Match]>,
+    pub matches: MatchList,
     /// The target.
     pub target: Target,
     /// Whether the chain name is followed by two blanks, `-A CHAIN  -j DROP`, as in pve-firewall for some rules without a
@@ -72,6 +73,6 @@ mod tests {
 
     #[test]
     fn rules_are_small() {
-        assert!(size_of::<Rule>() <= 72 && size_of::<Match>() <= 32, "{} {}", size_of::<Rule>(), size_of::<Match>());
+        assert!(size_of::<Rule>() <= 80 && size_of::<Match>() <= 32, "{} {}", size_of::<Rule>(), size_of::<Match>());
     }
 }
