@@ -1,5 +1,5 @@
 //! The format of iptables-save(8).
-use super::super::live::{HookJump, LiveTable, hooks_of};
+use super::super::live::{HookJump, LiveChain, LiveTable, hooks_of};
 use super::{Unreadable, collect_references, split_name};
 use crate::health::{ForeignRules, option_value};
 use crate::iptables::names::is_own_chain;
@@ -24,13 +24,15 @@ pub struct TableParser {
     begun: bool,
     inside: bool,
     live: LiveTable,
+    /// The chain of the last rule, which is not in `live` meanwhile: most rules follow one of the same chain.
+    current: Option<(ChainName, LiveChain)>,
 }
 
 impl TableParser {
     /// A parser without input so far.
     #[must_use]
     pub fn new(table: TableName) -> Self {
-        TableParser { table, begun: false, inside: false, live: LiveTable::default() }
+        TableParser { table, begun: false, inside: false, live: LiveTable::default(), current: None }
     }
 
     /// Parses one line, without its end.
@@ -45,10 +47,32 @@ impl TableParser {
             self.live.chains.extend(own.map(|name| (name, Default::default())));
             record_chain(&mut self.live.others, name, rest);
         } else if let Some(rule) = line.strip_prefix("-A ") {
-            add_rule(&mut self.live, rule, self.table);
+            self.rule(rule);
         } else if line.trim_end() == "COMMIT" {
             self.inside = false;
         }
+    }
+
+    /// Parses a rule: the name of its chain, and its text.
+    fn rule(&mut self, line: &str) {
+        let (name, rule) = split_name(line);
+        if self.current.as_ref().is_none_or(|(current, _)| current.as_str() != name) {
+            self.put_back();
+            self.current = self.live.chains.remove_entry(name);
+        }
+        match &mut self.current {
+            Some((_, chain)) => {
+                chain.signature = signature(rule); // only the signature in the last rule is valid
+                chain.rules += 1;
+                chain.body = sum(chain.body, rule);
+                collect_references(rule, is_own_chain, &mut chain.references);
+            }
+            None => foreign_rule(&mut self.live, name, rule, self.table),
+        }
+    }
+
+    fn put_back(&mut self) {
+        self.live.chains.extend(self.current.take());
     }
 
     /// Whether the table was in the lines.
@@ -61,19 +85,15 @@ impl TableParser {
     ///
     /// # Errors
     /// As for [`read_table`].
-    pub fn end(self) -> Result<LiveTable, Unreadable> {
+    pub fn end(mut self) -> Result<LiveTable, Unreadable> {
+        self.put_back();
         if self.inside { Err(Unreadable(self.table.as_str().into())) } else { Ok(self.live) }
     }
 }
 
-fn add_rule(live: &mut LiveTable, line: &str, table: TableName) {
-    let (chain, rule) = split_name(line);
-    if let Some(chain) = live.chains.get_mut(chain) {
-        chain.signature = signature(rule); // only the signature in the last rule is valid
-        chain.rules += 1;
-        chain.body = sum(chain.body, rule);
-        collect_references(rule, is_own_chain, &mut chain.references);
-    } else if let Some(hook) = hook_of(hooks_of(table), chain, rule) {
+/// Adds a rule of a chain that is not ours.
+fn foreign_rule(live: &mut LiveTable, chain: &str, rule: &str, table: TableName) {
+    if let Some(hook) = hook_of(hooks_of(table), chain, rule) {
         *live.hooks.entry(hook).or_default() += 1;
         if !hook.first {
             live.others.hook(chain);
@@ -143,6 +163,20 @@ COMMIT
 COMMIT
 # Completed on Mon Nov 23 12:26:49 2026
 "#;
+
+    #[test]
+    fn rules_of_a_chain_need_not_be_consecutive() {
+        let table = |rules: &[&str]| {
+            let text = format!("*filter\n:tap1i0-IN - [0:0]\n:tap1i0-OUT - [0:0]\n{}\nCOMMIT\n", rules.join("\n"));
+            read_table(&text, TableName::Filter).unwrap()
+        };
+        let [first, second] = ["-A tap1i0-IN -j PVEFW-Drop", "-A tap1i0-IN -j ACCEPT"];
+        let [other, foreign] = ["-A tap1i0-OUT -j RETURN", "-A INPUT -j tap1i0-IN"];
+        let live = table(&[first, other, second, foreign]);
+        assert_eq!(live, table(&[first, second, other, foreign]));
+        assert_eq!(live, table(&[other, first, foreign, second]));
+        assert_eq!(live.chains.values().map(|chain| chain.rules).collect::<Vec<_>>(), [2, 1]);
+    }
 
     #[test]
     fn a_table_is_read() {
