@@ -2,8 +2,8 @@
 //!
 //! The value of each file is cached with its inputs: the text, and the part of other files that its names refer to. It is
 //! parsed again when either differs.
+use super::aliases_and_sets::{Definitions, IpSet};
 use super::configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
-use super::definitions::{Definitions, IpSet};
 use super::{Alias, Cluster, ClusterOptions, Group, Host, Parser, Sdn, Vnet, sdn};
 use crate::inputs::{self, Facts, File, Tree};
 use crate::model::guest::GuestKind;

@@ -4,9 +4,9 @@
 //! sections in a file does not matter: names are resolved after the whole file has been parsed.
 
 mod address;
+mod aliases_and_sets;
 mod cache;
 mod configuration;
-mod definitions;
 mod icmp;
 mod last_valid;
 mod macros;
@@ -20,9 +20,9 @@ mod sections;
 mod value_parsers;
 
 pub use address::literal;
+pub use aliases_and_sets::{Alias, Definitions, IpSet, Names, SetEntry};
 pub use cache::ConfigCache;
 pub use configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
-pub use definitions::{Alias, Definitions, IpSet, Names, SetEntry};
 pub use icmp::icmp_type;
 pub use last_valid::{InForce, in_force};
 pub use options::{
@@ -119,12 +119,16 @@ impl Parser<'_> {
         let text = decode(content);
         let sections = Sections::of(&text, file, FileKind::Cluster, reports);
         let options = options::read(&sections.options, file, self.databases, reports);
-        let aliases = definitions::aliases(&sections.aliases, file, reports);
+        let aliases = aliases_and_sets::aliases(&sections.aliases, file, reports);
         let mut known = Definitions { aliases, ..Definitions::default() };
         let own_local_network = known.aliases.contains_key("local_network");
         let local_network = known.aliases.entry("local_network".to_string()).or_insert_with(|| network.clone()).clone();
-        known.sets =
-            definitions::sets(&sections.sets, Names { cluster: &known, guest: None, sdn: self.sdn }, file, reports);
+        known.sets = aliases_and_sets::sets(
+            &sections.sets,
+            Names { cluster: &known, guest: None, sdn: self.sdn },
+            file,
+            reports,
+        );
         known.sets.entry("management".to_string()).or_default();
         let has_group = |name: &str| sections.groups.iter().any(|group| group.name == name);
         let names = Names { cluster: &known, guest: None, sdn: self.sdn };
@@ -165,10 +169,10 @@ impl Parser<'_> {
         let text = decode(content);
         let sections = Sections::of(&text, file, FileKind::Guest, reports);
         let options = options::read(&sections.options, file, self.databases, reports);
-        let aliases = definitions::aliases(&sections.aliases, file, reports);
+        let aliases = aliases_and_sets::aliases(&sections.aliases, file, reports);
         let mut known = Definitions { aliases, ..Definitions::default() };
         let names = Names { cluster: &cluster.definitions, guest: Some(&known), sdn: self.sdn };
-        known.sets = definitions::sets(&sections.sets, names, file, reports);
+        known.sets = aliases_and_sets::sets(&sections.sets, names, file, reports);
         let env = if container { Env::Ct } else { Env::Vm };
         let names = Names { cluster: &cluster.definitions, guest: Some(&known), sdn: self.sdn };
         let has_group = |name: &str| cluster.groups.contains_key(name);

@@ -1,6 +1,6 @@
 //! Resolves and checks the words of a rule.
 use super::address::literal;
-use super::definitions::{Names, is_alias, unscoped};
+use super::aliases_and_sets::{Names, is_alias, unscoped};
 use super::icmp::{icmp_family, icmp_type};
 use super::macros::terms;
 use super::ports::{is_any, ports};

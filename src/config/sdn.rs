@@ -1,7 +1,7 @@
 //! The IP sets of SDN (`+sdn/…`): those of vnets from `sdn/.running-config`, those of guests from the state of the IPAM.
 //!
 //! If a file is not JSON, its sets do not exist; an invalid entry is left out.
-use super::definitions::{IpSet, SetEntry};
+use super::aliases_and_sets::{IpSet, SetEntry};
 use crate::model::guest::parse_vmid;
 use crate::model::{Report, printable};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};

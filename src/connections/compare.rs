@@ -1,6 +1,6 @@
 //! Finds the connections that one ruleset accepts and another refuses.
+use super::address_owners::AddressOwners;
 use super::first_packet::{FirstPacket, NotSimulated};
-use super::owners::AddressOwners;
 use crate::model::{Family, Origin, Verdict};
 use crate::nflog::conntrack::{Connection, Tuple};
 use crate::parallel;
@@ -171,7 +171,7 @@ impl Comparison {
 
 #[cfg(test)]
 mod tests {
-    use super::super::owners::tests::{owners, tree};
+    use super::super::address_owners::tests::{owners, tree};
     use super::*;
     use crate::backend::{Backend, Rules, VariantChoice};
     use crate::inputs::{Facts, File};

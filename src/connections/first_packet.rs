@@ -1,5 +1,5 @@
 //! Reconstructs the first packet of a tracked connection for the simulator.
-use super::owners::{AddressOwners, Owner};
+use super::address_owners::{AddressOwners, Owner};
 use crate::model::Family;
 use crate::nflog::conntrack::{Connection, Detail, Tuple};
 use crate::simulate::{End, GuestPort, Packet};
@@ -115,7 +115,7 @@ impl fmt::Display for NotSimulated {
 
 #[cfg(test)]
 mod tests {
-    use super::super::owners::tests::owners;
+    use super::super::address_owners::tests::owners;
     use super::*;
 
     fn tuple(source: &str, dest: &str) -> Tuple {

@@ -1,7 +1,7 @@
 //! The ebtables chains: filters for guests' traffic on layer 2.
 use super::chain_builder::generated;
+use super::common_matches::ethertype;
 use super::device_tree::Branch;
-use super::matches::ethertype;
 use super::sets::{has_ipfilter, ipfilter};
 use super::strict_layer2::Encapsulations;
 use crate::config::{Guest, GuestOptions, SetEntry};

@@ -1,9 +1,9 @@
 //! The entry chains, to which the built-in chains jump, and which jump to the host's and the guests' chains.
 use super::FamilyCompiler;
 use super::chain_builder::{Builder, Log, generated, jump};
+use super::common_matches::{entering, established, leaving, source_in, tcp};
 use super::device_tree::Branch;
 use super::host::conntrack_filter;
-use super::matches::{entering, established, leaving, source_in, tcp};
 use super::shared_config::SharedConfig;
 use crate::config::Guest;
 use crate::iptables::names;

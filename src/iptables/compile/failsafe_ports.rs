@@ -1,7 +1,7 @@
 //! PVEFW-FAILSAFE: ports of the node that are open regardless of the configuration.
 use super::FamilyCompiler;
 use super::chain_builder::{Builder, generated};
-use super::matches::{established, port, proto};
+use super::common_matches::{established, port, proto};
 use crate::iptables::names;
 use crate::iptables::ruleset::{AddrType, Match, Side, Target};
 use crate::model::{Failsafe, Family, OpenPorts, Spelled};

@@ -1,7 +1,7 @@
 //! The chains of guests' devices.
 use super::FamilyCompiler;
 use super::chain_builder::{Builder, Log, accept_by_mark};
-use super::matches::{icmp_proto, icmp_type, port, set_mark, udp};
+use super::common_matches::{icmp_proto, icmp_type, port, set_mark, udp};
 use super::rules::{ChainContext, RuleOwner};
 use super::sets::{has_ipfilter, ipfilter};
 use crate::config::Guest;

@@ -1,7 +1,7 @@
 //! The host's chains: PVEFW-HOST-IN and PVEFW-HOST-OUT.
 use super::FamilyCompiler;
 use super::chain_builder::{Builder, Log, generated, jump};
-use super::matches::{established, icmp_proto, icmp_type, invalid, port, proto, source_in, tcp, udp};
+use super::common_matches::{established, icmp_proto, icmp_type, invalid, port, proto, source_in, tcp, udp};
 use super::rules::{ChainContext, RuleOwner};
 use super::shared_config::{Node, SharedConfig};
 use crate::iptables::names::{self, FixedChain};

@@ -3,6 +3,7 @@
 mod cached_guests;
 mod cached_node_chains;
 mod chain_builder;
+mod common_matches;
 mod device_tree;
 mod ebtables;
 mod entry_chains;
@@ -11,7 +12,6 @@ mod guest;
 mod guest_ruleset;
 mod host;
 mod incremental;
-mod matches;
 mod raw;
 mod rules;
 mod sets;

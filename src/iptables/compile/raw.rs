@@ -1,7 +1,7 @@
 //! The table raw: SYN flood protection and conntrack helpers.
 use super::FamilyCompiler;
 use super::chain_builder::INFO;
-use super::matches::{from_port, opening, port, proto};
+use super::common_matches::{from_port, opening, port, proto};
 use crate::config::HostOptions;
 use crate::iptables::names;
 use crate::iptables::ruleset::{HashLimit, Match, Side, Target};

@@ -1,7 +1,7 @@
 //! User rules: the rules of the configuration files.
 use super::FamilyCompiler;
 use super::chain_builder::{Builder, Log, accept_by_mark, jump};
-use super::matches::{MARKED, address, term};
+use super::common_matches::{MARKED, address, term};
 use crate::config::{Cluster, Rule, RuleAction, VerdictRule};
 use crate::iptables::names;
 use crate::iptables::ruleset::{ChainName, Match, Side, Target};
@@ -123,7 +123,7 @@ impl FamilyCompiler<'_> {
                 Some(group) => Origin::Line(cluster.file.clone(), group.line),
                 None => super::chain_builder::generated(format!("security group {name}, which does not exist")),
             };
-            rules.plain([], super::matches::set_mark(false), &origin);
+            rules.plain([], super::common_matches::set_mark(false), &origin);
             let accept = accept_by_mark();
             let place = ChainContext {
                 file: &cluster.file,

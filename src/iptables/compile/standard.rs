@@ -1,7 +1,7 @@
 //! The standard chains of every configuration.
 use super::FamilyCompiler;
 use super::chain_builder::{Log, generated, jump};
-use super::matches::{
+use super::common_matches::{
     dports, icmp_number, icmp_proto, icmp_type, invalid, net, opening, port, proto, set_mark, tcp, udp,
 };
 use crate::config::HostOptions;
