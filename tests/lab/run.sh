@@ -2,8 +2,8 @@
 # Runs the tests that depend on the kernel in the lab: run.sh [--long|--halves] [SUITE|here]...
 #
 # Each SUITE is a Debian release, by default bookworm and trixie, one after the other; `here` is this machine without emulation.
-# With --halves each release runs every second test of the group `scenarios`, which takes most of the time: the first release one
-# half, the second one the other half. The next commit exchanges the halves.
+# With --halves each release runs every second test of the groups that take most of the time (`halved` in tests.sh): the first
+# release one half, the second one the other half. The next commit exchanges the halves.
 # LAB_GROUPS in the environment runs only some of the groups of tests.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -3,7 +3,7 @@
 #
 #   tests.sh [--long] [--half 0|1] PROGRAMS [GROUP...]
 #
-# With --half only every second test of the group `scenarios` is run: 1 begins with the first test, 0 with the second.
+# With --half only every second test of the groups in `halved` is run: 1 begins with the first test, 0 with the second.
 # PROGRAMS is a file with the paths of the test programs, as run.sh writes it; a GROUP is the first word of a line of `groups` below.
 # Needs root, the tools of `make deps test-deps`, and the kernel modules in `modules`.
 set -euo pipefail
@@ -28,6 +28,8 @@ groups=(
     'nftables nftables --skip backends:: --skip packets:: --skip incremental::'
     'cycles resources cycles::'
 )
+# most of the time; only standard test harnesses accept several names with --exact
+halved=(scenarios daemon nftables)
 modules=(ip_tables iptable_filter iptable_raw ip6table_filter ip6table_raw ebtable_filter nf_tables nf_conntrack_bridge
     nft_reject_bridge nft_meta_bridge ip_set br_netfilter nfnetlink_log nf_conntrack fuse)
 # an emulated machine runs fewer rounds of each test
@@ -74,7 +76,7 @@ for group in "${groups[@]}"; do
     if (($#)) && [[ " $* " != *" $name "* ]]; then continue; fi
     began=$SECONDS
     echo "=== $name"
-    if [[ $half && $name == scenarios ]]; then
+    if [[ $half && " ${halved[*]} " == *" $name "* ]]; then
         # shellcheck disable=SC2086
         tests="--exact $("${!program}" --list $tests | sed -n 's/: test$//p' | awk -v half="$half" 'NR % 2 == half' | xargs)"
     fi
