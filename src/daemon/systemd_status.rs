@@ -28,7 +28,10 @@ impl Summary {
             (Mode::Other, true) => format!("the rules are kept until those of {other} are live"),
             (Mode::Other, false) => format!("without rules: host.fw selects {other}"),
         };
-        let state = hand_over.map_or_else(|| state.clone(), |text| format!("{state}; {text}"));
+        let state = match hand_over {
+            Some(text) => format!("{state}; {text}"),
+            None => state,
+        };
         let counts = [(errors, "error"), (warnings, "warning")].map(|(count, what)| counted(count, what));
         let counts: Vec<String> = counts.into_iter().flatten().collect();
         match counts.is_empty() {

@@ -67,19 +67,13 @@ impl Databases {
     /// The name that ebtables prints for an ethertype, given by a name in any case or a hexadecimal code of the file.
     #[must_use]
     pub fn ethertype(&self, name: &str) -> Option<&str> {
-        let Ethertypes { by_name, by_code } = &self.ethertypes;
-        let code = by_name.get(&name.to_ascii_lowercase()).copied().or_else(|| hexadecimal(name))?;
-        by_code.get(&code).map(String::as_str)
+        self.ethertypes.find(name).map(|(_, printed)| printed)
     }
-}
 
-impl Databases {
     /// The code of an ethertype, given as for [`Databases::ethertype`].
     #[must_use]
     pub fn ethertype_code(&self, name: &str) -> Option<u16> {
-        let Ethertypes { by_name, by_code } = &self.ethertypes;
-        let code = by_name.get(&name.to_ascii_lowercase()).copied().or_else(|| hexadecimal(name))?;
-        by_code.contains_key(&code).then_some(code)
+        self.ethertypes.find(name).map(|(code, _)| code)
     }
 }
 
@@ -93,6 +87,13 @@ impl Ethertypes {
             ethertypes.by_code.entry(code).or_insert_with(|| name.to_string());
         }
         ethertypes
+    }
+
+    /// The code and the printed name of an ethertype, given by a name in any case or a hexadecimal code of the file.
+    fn find(&self, name: &str) -> Option<(u16, &str)> {
+        let Ethertypes { by_name, by_code } = self;
+        let code = by_name.get(&name.to_ascii_lowercase()).copied().or_else(|| hexadecimal(name))?;
+        by_code.get(&code).map(|printed| (code, printed.as_str()))
     }
 }
 
