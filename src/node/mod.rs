@@ -1,4 +1,5 @@
-//! Parses facts about the node: its guests and their devices, the cluster's members, the local network, corosync, and the name databases in /etc.
+//! Parses facts about the node: its guests and their devices, the cluster's members, the local network, corosync, and the name
+//! databases in /etc.
 
 mod cluster_file_errors;
 mod corosync;

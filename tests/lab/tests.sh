@@ -28,7 +28,7 @@ groups=(
     'nftables nftables --skip backends:: --skip packets:: --skip incremental::'
     'cycles resources cycles::'
 )
-# most of the time; only standard test harnesses accept several names with --exact
+# with --half: these take most of the time. `faults` does too, but its test harness accepts only one name with --exact
 halved=(scenarios daemon nftables)
 modules=(ip_tables iptable_filter iptable_raw ip6table_filter ip6table_raw ebtable_filter nf_tables nf_conntrack_bridge
     nft_reject_bridge nft_meta_bridge ip_set br_netfilter nfnetlink_log nf_conntrack fuse)

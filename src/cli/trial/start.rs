@@ -15,6 +15,7 @@ use std::time::Instant;
 
 /// The exit status for a trial that was not confirmed.
 const REVERTED: u8 = 3;
+
 pub(in crate::cli) fn run(context: &Context, options: &TryOptions) -> Result<ExitCode> {
     require_root(context, "try")?;
     let store = TrialStore::new(&context.root);

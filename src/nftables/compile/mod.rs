@@ -1,8 +1,8 @@
 //! Compiles the configuration and facts about the node to the two tables.
 //!
 //! `incremental` caches results: the rules of a guest are generated from its own files and a small [`Shared`], those of the
-//! node from the files of cluster and host. `rules` compiles a rule of the configuration to nft rules; `guest_filters` contains the
-//! filters against spoofed sources, `standard` the chains that every configuration has.
+//! node from the files of cluster and host. `rules` compiles a rule of the configuration to nft rules; `guest_filters` contains
+//! the filters against spoofed sources, `standard` the chains that every configuration has.
 mod cached_guests;
 mod cached_node_tables;
 mod chain_builder;
